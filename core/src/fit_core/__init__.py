@@ -1,0 +1,49 @@
+"""fit: a plugin-based trainer for PyTorch.
+
+    from fit_core import Trainer
+
+    trainer = Trainer(model, loss_fn, optimizer, metrics=["accuracy"], plugins=["logging"])
+    trainer.fit(train_data, val_data, epochs=10)
+
+Names are imported when they are used, so that the command line can answer without importing torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fit_core.errors import FitError, TrainingError
+    from fit_core.hookspecs import hookimpl
+    from fit_core.log import LogEntry
+    from fit_core.metrics import Metric
+    from fit_core.modes import freeze
+    from fit_core.script import run
+    from fit_core.state import State, StateKey
+    from fit_core.trainer import Trainer
+    from fit_core.updates import Update
+
+__all__ = ["FitError", "LogEntry", "Metric", "State", "StateKey", "Trainer", "TrainingError", "Update", "freeze", "hookimpl", "run"]
+
+_HOMES = {
+    "FitError": "errors",
+    "LogEntry": "log",
+    "Metric": "metrics",
+    "State": "state",
+    "StateKey": "state",
+    "Trainer": "trainer",
+    "TrainingError": "errors",
+    "Update": "updates",
+    "freeze": "modes",
+    "hookimpl": "hookspecs",
+    "run": "script",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fit_core' has no attribute {name!r}")
+    return getattr(import_module(f"fit_core.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

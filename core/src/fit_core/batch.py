@@ -1,0 +1,127 @@
+"""A batch: how it is split, moved, measured and handed to the model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fit_core.errors import FitError
+
+
+def split(batch: Any) -> tuple[Any, Any]:
+    """Split a batch into inputs and targets.
+
+    A tuple or list of two is (inputs, targets); a namedtuple with fields `inputs` and `targets` is split by them; anything
+    else, a dict too, is inputs as a whole with targets None.
+
+    Raises:
+        FitError: a sequence of another length than two.
+    """
+    fields = getattr(batch, "_fields", ())
+    if "inputs" in fields and "targets" in fields:
+        return batch.inputs, batch.targets
+    if not isinstance(batch, (tuple, list)):
+        return batch, None
+    if len(batch) != 2:
+        raise FitError(
+            f"a batch must be (inputs, targets), inputs alone or a dict of inputs, not a {type(batch).__name__} of {len(batch)}; "
+            "write a hook prepare_batch(batch) that returns (inputs, targets)"
+        )
+    return batch[0], batch[1]
+
+
+def move(value: Any, device: torch.device) -> Any:
+    """Bring every tensor of a nested value to a device.
+
+    Tuples, namedtuples, lists and dicts keep their type; other objects with a method `to` are asked; the rest is left
+    as it is. Nothing is changed in place.
+    """
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if value is None or isinstance(value, (str, bytes, int, float)):
+        return value
+    if callable(getattr(value, "to", None)):
+        return value.to(device)
+    return map_structure(lambda item: move(item, device), value)
+
+
+def map_structure(function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a function to the items of one level of a tuple, namedtuple, list or dict; leave anything else as it is."""
+    if isinstance(value, tuple):
+        items = [function(item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    if isinstance(value, list):
+        return [function(item) for item in value]
+    if isinstance(value, dict):
+        return {key: function(item) for key, item in value.items()}
+    return value
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """Yield every tensor of a nested value."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tensors(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors(item)
+
+
+def batch_size(*values: Any) -> int:
+    """Return the length of the first tensor with a dimension, in any nesting; 1 if there is none."""
+    return next((len(t) for value in values for t in tensors(value) if t.dim()), 1)
+
+
+def names_state(function: Callable[..., Any]) -> bool:
+    """Tell whether a function has a parameter called `state`."""
+    target = function.forward if isinstance(function, nn.Module) else function
+    try:
+        return "state" in inspect.signature(target).parameters
+    except ValueError:  # a builtin without a signature
+        return False
+
+
+def call_model(model: nn.Module, inputs: Any, extra: dict[str, Any]) -> Any:
+    """Call a model: a tuple or list of inputs becomes its arguments, a dict its keywords.
+
+    Args:
+        model: the module to call.
+        inputs: what a batch holds for it.
+        extra: further keywords.
+    """
+    if isinstance(inputs, (tuple, list)):
+        return model(*inputs, **extra)
+    if isinstance(inputs, dict):
+        return model(**inputs, **extra)
+    return model(inputs, **extra)
+
+
+def join(outputs: list[Any]) -> Any:
+    """Join the outputs of several batches along the first dimension, in any nesting.
+
+    Returns:
+        Joined tensors in the nesting of one batch; where shapes differ, the list of all batches.
+    """
+    if len(outputs) == 1:
+        return outputs[0]
+    first = outputs[0]
+    if isinstance(first, Tensor):
+        fitting = all(isinstance(o, Tensor) and o.dim() and o.shape[1:] == first.shape[1:] for o in outputs)
+        return torch.cat(outputs) if fitting else outputs
+    if isinstance(first, dict) and all(isinstance(o, dict) and o.keys() == first.keys() for o in outputs):
+        return {key: join([o[key] for o in outputs]) for key in first}
+    if isinstance(first, (tuple, list)) and all(isinstance(o, type(first)) and len(o) == len(first) for o in outputs):
+        columns = [join(list(column)) for column in zip(*outputs, strict=True)]
+        return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
+    return outputs
+
+
+def detach(value: Any) -> Any:
+    """Take every tensor of a nested value out of its graph and to the CPU."""
+    return value.detach().cpu() if isinstance(value, Tensor) else map_structure(detach, value)

@@ -1,0 +1,156 @@
+"""Commands that work on a script: `fit COMMAND script.py`, with the script's own options beside fit's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fit_core.errors import FitError
+from fit_core.options import convert, describe, keywords, split_commas, type_hints
+from fit_core.script import argument_help, build, builder_of, load_script
+
+if TYPE_CHECKING:
+    from fit_core.trainer import Trainer
+
+
+@dataclass
+class ScriptRun:
+    """A script with the options it was called with.
+
+    Attributes:
+        path: of the script.
+        trainer: what its `build_trainer` returned, with the plugins of the command line.
+        options: of the script, converted.
+        values: of fit's own options, by name.
+    """
+
+    path: Path
+    trainer: Trainer
+    options: dict[str, Any]
+    values: dict[str, Any]
+
+
+class Hint(click.ParamType):
+    """An option of the script, converted by its type hint."""
+
+    def __init__(self, hint: Any) -> None:
+        self.hint = hint
+        self.name = describe(hint)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert text by the type hint."""
+        try:
+            return convert(value, self.hint, f"--{param.name.replace('_', '-')}" if param and param.name else "option")
+        except FitError as error:
+            self.fail(str(error), param, ctx)
+
+
+class ScriptGroup(click.Group):
+    """A command whose argument is a script: its options are fit's and the script's in one parse.
+
+    Args:
+        action: called with the loaded script.
+        fit_options: makes fit's own options for this command.
+    """
+
+    def __init__(self, name: str, help: str, action: Callable[[ScriptRun], None], fit_options: Callable[[], list[click.Option]]) -> None:
+        super().__init__(name, help=help, subcommand_metavar="SCRIPT [OPTIONS]", no_args_is_help=True)
+        self.action = action
+        self.fit_options = fit_options
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str, click.Command, list[str]]:
+        """Load the script and make a command of it."""
+        path, rest = Path(args[0]), args[1:]
+        given = self.peek(rest)
+        if given.get("seed") is not None:
+            _seed(given["seed"])
+        return str(path), self.script_command(path, load_script(path), given.get("seed")), rest
+
+    def peek(self, arguments: list[str]) -> dict[str, Any]:
+        """Read the options that must be known before the script is imported: the seed, drawn if it is not given."""
+        if not any(option.name == "seed" for option in self.fit_options()):
+            return {}
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+        seed_option = next(option for option in self.fit_options() if option.name == "seed")
+        command = click.Command("peek", params=[seed_option], context_settings=settings)
+        seed = command.make_context("peek", list(arguments), resilient_parsing=True).params["seed"]
+        return {"seed": _draw_seed() if seed is None else seed}
+
+    def script_command(self, path: Path, module: ModuleType, seed: int | None) -> click.Command:
+        """Make a command with fit's options and the script's."""
+        builder = builder_of(module)
+        own = self.fit_options()
+        theirs = script_options(builder, {option.name for option in own if option.name})
+
+        def callback(**values: Any) -> None:
+            if seed is not None:
+                values["seed"] = seed
+            parameters = keywords(builder)
+            options = {
+                name: values[name] for name in parameters if values.get(name) is not None or (name in values and name not in {o.name for o in own})
+            }
+            trainer = build(builder, options)
+            trainer.quiet = trainer.quiet or values.get("quiet", False)
+            trainer.use([*_names(values["plugins"]), *values["plugin"]])
+            self.action(ScriptRun(path, trainer, options, {o.name: values.get(o.name) for o in own if o.name}))
+
+        text = inspect.getdoc(builder) or ""
+        return click.Command(str(path), params=[*own, *theirs], callback=callback, help=text.split("Args:")[0] or None)
+
+
+def script_options(builder: Callable[..., Any], taken: set[str]) -> list[click.Option]:
+    """Make an option of every keyword parameter of `build_trainer` that fit does not know itself.
+
+    Raises:
+        FitError: a parameter has no default.
+    """
+    hints, described = type_hints(builder), argument_help(builder)
+    options = []
+    for name, parameter in keywords(builder).items():
+        if name in taken:
+            continue
+        if parameter.default is parameter.empty:
+            raise FitError(f"build_trainer needs a default value for {name!r}, so that it can be an option")
+        hint = hints.get(name, type(parameter.default) if parameter.default is not None else Any)
+        flag = f"--{name.replace('_', '-')}"
+        said = {"help": described.get(name), "default": parameter.default, "show_default": True}
+        if hint is bool:
+            options.append(click.Option([f"{flag}/--no-{flag[2:]}"], **said))
+        else:
+            options.append(click.Option([flag], type=Hint(hint), **said))
+    return options
+
+
+def plugin_options() -> list[click.Option]:
+    """Make the options that choose plugins."""
+    return [
+        click.Option(["--plugins"], default="", metavar="NAMES", help="Plugins by name, separated by commas."),
+        click.Option(
+            ["-p", "--plugin"],
+            multiple=True,
+            metavar="SPEC",
+            help="One plugin with options: name:key=value,key=value; alias=name:...; no:name takes one away.",
+        ),
+    ]
+
+
+def _names(text: str) -> list[str]:
+    return split_commas(text)
+
+
+def _draw_seed() -> int:
+    import secrets
+
+    return secrets.randbelow(2**31)
+
+
+def _seed(seed: int) -> None:
+    from fit_core.modes import set_seed
+
+    set_seed(seed)

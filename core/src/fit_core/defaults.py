@@ -1,0 +1,111 @@
+"""What the core does at every stage when no plugin does it otherwise.
+
+This module is a plugin like any other. It is registered last, so that the core is asked last and has no privilege.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from fit_core.batch import move, split
+from fit_core.hookspecs import hookimpl
+from fit_core.state import State
+
+if TYPE_CHECKING:
+    from fit_core.trainer import Trainer
+
+
+@hookimpl(trylast=True)
+def prepare_model(trainer: Trainer) -> nn.Module:
+    return trainer.model
+
+
+@hookimpl(trylast=True)
+def param_groups(trainer: Trainer) -> list[Tensor]:
+    return [p for module in trainer.modules() for p in module.parameters() if p.requires_grad]
+
+
+@hookimpl(trylast=True)
+def iter_batches(data: Any) -> Iterator[Any]:
+    return iter(data)
+
+
+@hookimpl(trylast=True)
+def prepare_batch(state: State, batch: Any) -> tuple[Any, Any]:
+    inputs, targets = split(batch)
+    return move(inputs, state.device), move(targets, state.device)
+
+
+@hookimpl(trylast=True)
+def train_step(trainer: Trainer, state: State) -> bool:
+    for update in state.updates.values():
+        trainer.run_update(update)
+    return True
+
+
+@hookimpl(trylast=True)
+def run_update(trainer: Trainer) -> bool:
+    trainer.forward()
+    trainer.compute_loss()
+    trainer.backward()
+    trainer.maybe_step()
+    return True
+
+
+@hookimpl(trylast=True)
+def forward(trainer: Trainer, state: State) -> Any:
+    return trainer.call_model(state)
+
+
+@hookimpl(trylast=True)
+def compute_loss(trainer: Trainer, state: State) -> Tensor:
+    return trainer.criterion(state)
+
+
+@hookimpl(trylast=True)
+def backward(loss: Tensor) -> bool:
+    loss.backward()
+    return True
+
+
+@hookimpl(trylast=True)
+def should_step(state: State) -> bool:
+    assert state.update is not None
+    return state.update.window.full
+
+
+@hookimpl(trylast=True)
+def finish_gradients() -> bool:
+    return True
+
+
+@hookimpl(trylast=True)
+def optimizer_step(state: State) -> bool:
+    assert state.update is not None
+    for optimizer in state.update.optimizers:
+        optimizer.step()
+    return True
+
+
+@hookimpl(trylast=True)
+def zero_grad(state: State) -> bool:
+    assert state.update is not None
+    for optimizer in state.update.optimizers:
+        optimizer.zero_grad()
+    return True
+
+
+@hookimpl(trylast=True)
+def eval_step(trainer: Trainer, state: State) -> bool:
+    trainer.forward()
+    if state.phase != "predict":
+        trainer.compute_loss()
+    return True
+
+
+@hookimpl(trylast=True)
+def export_model(trainer: Trainer) -> nn.Module:
+    return trainer.model

@@ -1,0 +1,68 @@
+"""The log buffer: numbers on their way to trackers, without waiting for the device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fit_core.errors import FitError
+from fit_core.mean import column
+from fit_core.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """Some numbers of one moment.
+
+    Attributes:
+        step: finished steps at that moment.
+        epoch: the epoch at work.
+        phase: "train", "validate", "test" or "predict".
+        time: seconds since the Unix epoch.
+        values: floats by name.
+    """
+
+    step: int
+    epoch: int
+    phase: str
+    time: float
+    values: Mapping[str, float]
+
+
+class LogBuffer:
+    """Keeps values as they are until a flush, which brings all of them to the host in one transfer."""
+
+    def __init__(self) -> None:
+        self._moments: list[tuple[int, int, str, float, tuple[str, ...]]] = []
+        self._values: list[Tensor | float] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._moments)
+
+    def add(self, state: State, values: Mapping[str, Tensor | float]) -> None:
+        """Keep some numbers: floats, or tensors with one element.
+
+        Raises:
+            FitError: a tensor has more elements than one.
+        """
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.numel() != 1:
+                raise FitError(f"cannot log {name!r}: it has shape {tuple(value.shape)}; log one number, or use trainer.show")
+            self._values.append(value.detach() if isinstance(value, Tensor) else value)
+        self._moments.append((state.step, state.epoch, state.phase, time.time(), tuple(values)))
+
+    def take(self) -> list[LogEntry]:
+        """Return everything as floats, and forget it. One transfer per device."""
+        device = next((v.device for v in self._values if isinstance(v, Tensor)), torch.device("cpu"))
+        floats = iter(column(self._values, device).tolist())
+        entries = [
+            LogEntry(step, epoch, phase, at, {name: next(floats) for name in names})
+            for step, epoch, phase, at, names in self._moments
+        ]
+        self._moments.clear()
+        self._values.clear()
+        return entries

@@ -1,0 +1,79 @@
+"""A weighted mean over many batches that never waits for the device."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+FOLD = 256
+"""How many values are kept before they are folded into one: kept tensors with no dimension cost memory."""
+
+
+class WeightedMean:
+    """Collects values and weights; `compute` divides their sums.
+
+    Values are kept as they are, on their device, and folded in float64 every 256. A value of weight 0 leaves no trace,
+    not even if it is NaN.
+
+    Args:
+        total: report the sum of the values instead, for losses that are sums.
+    """
+
+    def __init__(self, total: bool = False) -> None:
+        self.total = total
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._values: list[Tensor | float] = []
+        self._weights: list[Tensor | float] = []
+        self._sum: Tensor | float = 0.0
+        self._weight: Tensor | float = 0.0
+
+    def add(self, value: Tensor | float, weight: Tensor | float = 1) -> None:
+        """Take one value in: a number or a tensor with one element, and likewise its weight."""
+        self._values.append(value.detach() if isinstance(value, Tensor) else value)
+        self._weights.append(weight.detach() if isinstance(weight, Tensor) else weight)
+        if len(self._values) >= FOLD:
+            self._fold()
+
+    def merge(self, other: WeightedMean) -> None:
+        """Take in what another one has seen."""
+        self._fold()
+        other._fold()
+        self._sum = self._sum + other._sum
+        self._weight = self._weight + other._weight
+
+    def compute(self) -> float:
+        """Return the mean as a float (NaN if nothing has weight). Waits for the device."""
+        self._fold()
+        weight = float(self._weight)
+        if self.total:
+            return float(self._sum)
+        return float(self._sum) / weight if weight else math.nan
+
+    def _fold(self) -> None:
+        if not self._values:
+            return
+        device = next((v.device for v in (*self._values, *self._weights) if isinstance(v, Tensor)), torch.device("cpu"))
+        values, weights = column(self._values, device), column(self._weights, device)
+        self._sum = self._sum + torch.where(weights == 0, 0, values if self.total else values * weights).sum()
+        self._weight = self._weight + weights.sum()
+        self._values.clear()
+        self._weights.clear()
+
+
+def column(values: list[Tensor | float], device: torch.device) -> Tensor:
+    """Make one float64 vector (float32 where the device has no other) of numbers and one-element tensors."""
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    places = [i for i, value in enumerate(values) if isinstance(value, Tensor)]
+    if not places:
+        return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
+    stacked = torch.stack([values[i].reshape(()).to(device, dtype) for i in places])  # type: ignore[union-attr]
+    if len(places) == len(values):
+        return stacked
+    result = torch.tensor([0.0 if isinstance(v, Tensor) else v for v in values], dtype=dtype).to(device, non_blocking=True)
+    result[torch.tensor(places).to(device, non_blocking=True)] = stacked
+    return result

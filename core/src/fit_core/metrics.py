@@ -1,0 +1,264 @@
+"""Metrics: the protocol, accuracy, any callable; and the meter that feeds them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from fit_core.batch import batch_size
+from fit_core.criterion import terms
+from fit_core.entrypoints import METRICS, load_named
+from fit_core.errors import FitError
+from fit_core.mean import WeightedMean
+from fit_core.state import State
+
+BLOCK_BYTES = 2**20
+BLOCK_BATCHES = 256
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """What a metric has. Any object with these is one.
+
+    Attributes:
+        name: its name in the row.
+        higher_is_better: True, False, or None if neither.
+    """
+
+    name: str
+    higher_is_better: bool | None
+
+    def reset(self) -> None:
+        """Forget everything."""
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        """Take in one batch, or several joined to one. Called without gradients; must not wait for the device."""
+
+    def compute(self) -> float:
+        """Return the value of all that was taken in."""
+
+    def merge(self, other: Any) -> None:
+        """Take in what another instance has seen."""
+
+
+class Accuracy:
+    """The fraction of samples (or pixels, or tokens) whose highest score is at the target.
+
+    outputs: (batch, classes, ...) scores; targets: (batch, ...) class indices.
+    """
+
+    name = "accuracy"
+    higher_is_better = True
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._right: Tensor | int = 0
+        self._seen = 0
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Count a batch.
+
+        Raises:
+            FitError: outputs have no dimension of classes, or targets are no indices.
+        """
+        if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
+            raise FitError(
+                f"metric 'accuracy' needs tensors as outputs and targets, not {type(outputs).__name__} and "
+                f"{type(targets).__name__}; pass a callable (outputs, targets) as metric instead"
+            )
+        if targets.is_floating_point() or outputs.dim() != targets.dim() + 1:
+            raise FitError(
+                f"metric 'accuracy' needs outputs (batch, classes, ...) and class indices (batch, ...), not "
+                f"{tuple(outputs.shape)} and {tuple(targets.shape)} {targets.dtype}; pass a callable (outputs, targets) instead"
+            )
+        self._right = self._right + (outputs.argmax(dim=1) == targets).sum()
+        self._seen += targets.numel()
+
+    def compute(self) -> float:
+        """Return the fraction. Waits for the device."""
+        return float(self._right) / self._seen if self._seen else float("nan")
+
+    def merge(self, other: Accuracy) -> None:
+        """Take in what another instance has seen."""
+        self._right = self._right + other._right
+        self._seen += other._seen
+
+
+class FunctionMetric:
+    """The mean of a function `(outputs, targets) -> value per sample, or one value for a batch`.
+
+    One value for a batch is weighted by the number of samples.
+    """
+
+    higher_is_better: bool | None = None
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        self.function = function
+        self.name: str = getattr(function, "__name__", type(function).__name__)
+        self.higher_is_better = getattr(function, "higher_is_better", None)
+        self._mean = WeightedMean()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._mean.reset()
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        """Call the function on a batch."""
+        value = self.function(outputs, targets)
+        if isinstance(value, Tensor) and value.dim():
+            self._mean.add(value.to(torch.float64 if value.device.type != "mps" else torch.float32).mean(), value.numel())
+        else:
+            self._mean.add(value, batch_size(targets, outputs))
+
+    def compute(self) -> float:
+        """Return the mean. Waits for the device."""
+        return self._mean.compute()
+
+    def merge(self, other: FunctionMetric) -> None:
+        """Take in what another instance has seen."""
+        self._mean.merge(other._mean)
+
+
+def resolve_metrics(metrics: Iterable[Any]) -> list[Metric]:
+    """Turn names, callables and metrics into metrics.
+
+    Raises:
+        FitError: an unknown name, something that is no metric, or two of one name.
+    """
+    resolved: dict[str, Metric] = {}
+    for item in metrics:
+        if item == "loss":  # always there
+            continue
+        metric = _resolve(item)
+        if metric.name in resolved or metric.name == "loss":
+            raise FitError(f"two metrics are called {metric.name!r}; give one of them another name")
+        resolved[metric.name] = metric
+    return list(resolved.values())
+
+
+def _resolve(item: Any) -> Metric:
+    if item == "accuracy":
+        return Accuracy()
+    if isinstance(item, str):
+        item = load_named(METRICS, item, known=("loss", "accuracy"))
+    if isinstance(item, type):
+        item = item()
+    if isinstance(item, Metric):
+        return item
+    if callable(item):
+        return FunctionMetric(item)
+    raise FitError(f"{item!r} is no metric: give a name, a callable (outputs, targets) or an object with update and compute")
+
+
+class Block:
+    """Outputs and targets of several batches, joined before the metrics see them.
+
+    Copies, so that a buffer that a loader or a compiled model uses again does no harm; at most 1 MB of them.
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[tuple[Tensor, Tensor]] = []
+        self._bytes = 0
+
+    def fits(self, outputs: Any, targets: Any) -> bool:
+        """Tell whether a batch can wait here."""
+        if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)) or not outputs.dim() or not targets.dim():
+            return False
+        size = outputs.nbytes + targets.nbytes
+        if len(self._batches) >= BLOCK_BATCHES or self._bytes + size > BLOCK_BYTES:
+            return False
+        if not self._batches:
+            return True
+        first_outputs, first_targets = self._batches[0]
+        return (
+            outputs.shape[1:] == first_outputs.shape[1:]
+            and targets.shape[1:] == first_targets.shape[1:]
+            and outputs.dtype == first_outputs.dtype
+            and targets.dtype == first_targets.dtype
+        )
+
+    def add(self, outputs: Tensor, targets: Tensor) -> None:
+        """Keep a copy of a batch."""
+        self._batches.append((outputs.detach().clone(), targets.detach().clone()))
+        self._bytes += outputs.nbytes + targets.nbytes
+
+    def take(self) -> tuple[Tensor, Tensor] | None:
+        """Return all batches as one, and forget them."""
+        if not self._batches:
+            return None
+        outputs, targets = zip(*self._batches, strict=True)
+        self._batches.clear()
+        self._bytes = 0
+        return torch.cat(outputs), torch.cat(targets)
+
+
+class Meter:
+    """The numbers of one pass: loss, metrics, recorded values.
+
+    Args:
+        metrics: copied, so that no two passes mix.
+        sums: the loss is a sum over samples, not a mean.
+    """
+
+    def __init__(self, metrics: Iterable[Metric], sums: bool) -> None:
+        self._metrics = [copy.deepcopy(metric) for metric in metrics]
+        self._loss = WeightedMean(total=sums)
+        self._recorded: dict[str, WeightedMean] = {}
+        self._block = Block()
+        self._has_loss = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a pass."""
+        for metric in self._metrics:
+            metric.reset()
+        self._loss.reset()
+        self._recorded.clear()
+        self._block.take()
+        self._has_loss = False
+
+    def add(self, state: State) -> None:
+        """Take in the batch in `state`."""
+        if state.loss is not None:
+            self._loss.add(state.loss, terms(state))
+            self._has_loss = True
+        if self._metrics:
+            self._feed(state.outputs, state.targets)
+
+    def record(self, name: str, value: Tensor | float, weight: Tensor | float) -> None:
+        """Take in a value of a plugin."""
+        if name == "loss" or any(name == metric.name for metric in self._metrics):
+            raise FitError(f"cannot record {name!r}: a metric of this name is in the row already")
+        self._recorded.setdefault(name, WeightedMean()).add(value, weight)
+
+    def values(self) -> dict[str, float]:
+        """Return the values so far. Waits for the device."""
+        self._empty_block()
+        values = {"loss": self._loss.compute()} if self._has_loss else {}
+        values |= {metric.name: float(metric.compute()) for metric in self._metrics}
+        return values | {name: mean.compute() for name, mean in self._recorded.items()}
+
+    def _feed(self, outputs: Any, targets: Any) -> None:
+        if not self._block.fits(outputs, targets):
+            self._empty_block()
+        if self._block.fits(outputs, targets):
+            self._block.add(outputs, targets)
+        else:
+            self._update(outputs, targets)
+
+    def _empty_block(self) -> None:
+        block = self._block.take()
+        if block is not None:
+            self._update(*block)
+
+    def _update(self, outputs: Any, targets: Any) -> None:
+        with torch.no_grad():
+            for metric in self._metrics:
+                metric.update(outputs, targets)

@@ -1,0 +1,82 @@
+"""Train and eval mode, frozen modules, random states: what a pass must leave as it found it."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+MARK = "_fit_frozen"
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Stop training a module: no gradients, and its normalisation statistics stay still.
+
+    Its parameters get `requires_grad=False`, the module goes into eval mode and stays there whenever fit switches the
+    model to training.
+
+    Returns:
+        The module, so that `model.backbone = freeze(resnet)` works.
+    """
+    module.requires_grad_(False)
+    module.eval()
+    setattr(module, MARK, True)
+    return module
+
+
+def switch_to_train(modules: Iterable[nn.Module]) -> None:
+    """Bring every module whose root is in eval mode to training as a whole, but for what is frozen."""
+    for root in modules:
+        if not root.training and not getattr(root, MARK, False):
+            root.train()
+        for module in root.modules():
+            if getattr(module, MARK, False):
+                module.eval()
+
+
+@contextmanager
+def eval_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Bring modules to eval mode; put every `training` flag back afterwards, also after an exception."""
+    found = [(module, module.training) for root in modules for module in root.modules()]
+    for module, _ in found:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, training in found:
+            module.training = training
+
+
+@contextmanager
+def random_states_aside(device: torch.device) -> Iterator[None]:
+    """Put the random states of Python, numpy, torch and the device back afterwards."""
+    python = random.getstate()
+    numpy: Any = sys.modules.get("numpy.random")
+    numpy_state = numpy.get_state() if numpy else None
+    cpu = torch.get_rng_state()
+    on_device = None
+    if device.type not in ("cpu", "meta"):
+        on_device = torch.get_device_module(device).get_rng_state(device)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        if numpy:
+            numpy.set_state(numpy_state)
+        torch.set_rng_state(cpu)
+        if on_device is not None:
+            torch.get_device_module(device).set_rng_state(on_device, device)
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, numpy (if it is loaded) and torch on every device."""
+    random.seed(seed)
+    numpy: Any = sys.modules.get("numpy.random")
+    if numpy:
+        numpy.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -1,0 +1,254 @@
+"""Hooks resolved into direct calls.
+
+pluggy decides which implementations a hook has and in which order; this module turns each hook into one Python function
+that makes exactly those calls. Its source is generated, as dataclasses do it: a hook nobody implements is an empty
+function, and one with a single implementation costs one call more than the implementation itself.
+
+The functions keep pluggy's order, wrappers, first-result rule and `specname`. They differ from pluggy where the design
+asks for it: an exception gets a note that says whose it is, a stage without a result or with one of the wrong kind is an
+error, wrappers of a notice get None, and closing hooks reach every plugin.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fit_core.errors import FitError, did_you_mean
+
+if TYPE_CHECKING:
+    import pluggy
+
+    from fit_core.hookspecs import Kind
+    from fit_core.plugins import Member
+    from fit_core.state import State
+
+Call = Callable[..., Any]
+Tracer = Callable[[str, str | None, Call], Call]
+"""`tracer(hook, plugin, call) -> call`: called when a traced plan is built, for each implementation and, with None
+for the plugin, for each hook as a whole. What it returns is called in place of `call`."""
+
+RESULTS: dict[str, tuple[str, str]] = {
+    "True": ("result is True", "True"),
+    "bool": ("result is True or result is False", "True or False"),
+    "pair": ("type(result) is tuple and len(result) == 2", "a tuple (inputs, targets)"),
+    "iterator": ("hasattr(result, '__next__')", "an iterator"),
+    "list": ("type(result) is list", "a list"),
+    "module": ("isinstance(result, Module)", "an nn.Module"),
+    "outputs": ("result is not None", "outputs"),
+    "loss": ("isinstance(result, Tensor) and result.numel() == 1", "a tensor with one element"),
+}
+"""What a stage must return: the condition in the generated source, and how an error names it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Actor:
+    """One implementation of one hook, as the plan calls it."""
+
+    hook: str
+    member: Member
+    function: Call
+    arguments: tuple[str, ...]
+    wrapper: bool
+
+    def __str__(self) -> str:
+        return f"plugin {self.member.name!r} ({self.member.distribution})"
+
+
+@dataclass(frozen=True)
+class HookPlan:
+    """What happens when a hook is called: who acts, in the order of their calls."""
+
+    name: str
+    kind: Kind
+    returns: str
+    arguments: tuple[str, ...]
+    actors: tuple[Actor, ...]
+
+
+class Hooks:
+    """Every hook as an attribute: `hooks.on_batch_end(trainer, state)`.
+
+    Args:
+        manager: the pluggy manager that holds hook specifications and plugins.
+        tracer: builds a traced plan, for recording and profiling; see `Tracer`.
+    """
+
+    def __init__(self, manager: pluggy.PluginManager, tracer: Tracer | None = None) -> None:
+        self.plans: dict[str, HookPlan] = {}
+        for name, caller in vars(manager.hook).items():
+            if not name.startswith("_"):
+                self.plans[name] = _read(name, caller)
+        self.build(tracer)
+
+    def build(self, tracer: Tracer | None = None) -> None:
+        """Turn the plans into functions; with a tracer, into traced ones."""
+        for plan in self.plans.values():
+            setattr(self, plan.name, _compile(plan, tracer))
+
+    def hears(self, name: str) -> bool:
+        """Tell whether any plugin implements the hook."""
+        return bool(self.plans[name].actors)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Call: ...
+
+
+def _read(name: str, caller: pluggy.HookCaller) -> HookPlan:
+    assert caller.spec is not None, name
+    spec = caller.spec.function
+    actors = tuple(
+        Actor(name, impl.plugin.member, impl.function, tuple(impl.argnames), impl.wrapper)
+        for impl in reversed(caller.get_hookimpls())
+    )
+    return HookPlan(name, spec.fit_kind, spec.fit_returns, tuple(caller.spec.argnames), actors)
+
+
+def _compile(plan: HookPlan, tracer: Tracer | None) -> Call:
+    calls = [tracer(plan.name, actor.member.name, actor.function) if tracer else actor.function for actor in plan.actors]
+    acting = list(zip(plan.actors, calls, strict=True))
+    wrapping = [(actor, call) for actor, call in acting if actor.wrapper]
+    if plan.kind == "closing":
+        call = _closing(plan, acting)
+    else:
+        call = _innermost(plan, [pair for pair in acting if pair not in wrapping], checked=not wrapping)
+        for actor, enter in reversed(wrapping):
+            call = _around(plan, actor, enter, call, checked=actor is wrapping[0][0])
+    return tracer(plan.name, None, call) if tracer else call
+
+
+def _innermost(plan: HookPlan, acting: list[tuple[Actor, Call]], checked: bool) -> Call:
+    """Call one implementation after the other; for a stage until one has a result."""
+    lines = ["result = None"]
+    names: dict[str, Any] = {}
+    for i, (actor, call) in enumerate(acting):
+        names |= {f"actor{i}": actor, f"call{i}": call}
+        calling = [f"actor = actor{i}", f"result = call{i}({', '.join(actor.arguments)})"]
+        if i > 0 and plan.kind != "notice":
+            calling = ["if result is None:"] + ["    " + line for line in calling]
+        lines += calling
+    if acting:
+        body = ["    " + line for line in lines[1:]]
+        lines = ["try:", *body, "except BaseException as error:", "    raise blame(error, actor, state)"]
+    return _function(plan, lines + _ending(plan, checked), names)
+
+
+def _around(plan: HookPlan, actor: Actor, enter: Call, inner: Call, checked: bool) -> Call:
+    """Call `inner` between the two halves of a wrapper."""
+    lines = [
+        f"generator = start(enter, ({''.join(name + ', ' for name in actor.arguments)}), actor, state)",
+        "try:",
+        f"    result = inner({', '.join(plan.arguments)})",
+        "except BaseException as error:",
+        "    result = finish(generator, generator.throw, error, actor, state)",
+        "else:",
+        "    result = finish(generator, generator.send, result, actor, state)",
+    ]
+    names = {"start": _start, "finish": _finish, "enter": enter, "inner": inner, "actor": actor}
+    return _function(plan, lines + _ending(plan, checked), names)
+
+
+def _ending(plan: HookPlan, checked: bool) -> list[str]:
+    """Return the result; the outermost function of a stage refuses one that is missing or wrong."""
+    if plan.kind == "notice":
+        return ["return None"]
+    if not checked:
+        return ["return result"]
+    condition, _ = RESULTS[plan.returns]
+    return [f"if {condition}:", "    return result", "raise wrong_result(plan, result)"]
+
+
+def _closing(plan: HookPlan, acting: list[tuple[Actor, Call]]) -> Call:
+    """Call every implementation, whatever the others raise; return what was raised, in order."""
+    positions = {name: i for i, name in enumerate(plan.arguments)}
+
+    def call_each(*values: Any) -> list[BaseException]:
+        raised: list[BaseException] = []
+        state = values[positions["state"]]
+        for actor, call in acting:
+            try:
+                call(*[values[positions[name]] for name in actor.arguments])
+            except BaseException as error:
+                raised.append(blame(error, actor, state))
+        return raised
+
+    return call_each
+
+
+def _function(plan: HookPlan, lines: list[str], names: dict[str, Any]) -> Call:
+    source = "\n    ".join([f"def {plan.name}({', '.join(plan.arguments)}):", *lines]) + "\n"
+    filename = f"<fit plan of {plan.name}>"
+    namespace: dict[str, Any] = {"blame": blame, "Tensor": torch.Tensor, "Module": torch.nn.Module, **names}
+    namespace |= {"plan": plan, "wrong_result": _wrong_result}
+    exec(compile(source, filename, "exec"), namespace)
+    function: Call = namespace[plan.name]
+    return function
+
+
+def _start(enter: Call, arguments: tuple[Any, ...], actor: Actor, state: State) -> Generator[None, Any, Any]:
+    try:
+        generator: Generator[None, Any, Any] = enter(*arguments)
+        try:
+            next(generator)
+        except StopIteration:
+            raise RuntimeError(f"the wrapper of {actor.hook} in {actor} did not yield") from None
+    except BaseException as error:
+        raise blame(error, actor, state)
+    return generator
+
+
+def _finish(generator: Generator[None, Any, Any], resume: Call, value: Any, actor: Actor, state: State) -> Any:
+    try:
+        resume(value)
+    except StopIteration as stop:
+        return stop.value
+    except BaseException as error:
+        raise blame(error, actor, state)
+    generator.close()
+    raise blame(RuntimeError(f"the wrapper of {actor.hook} in {actor} yielded twice"), actor, state)
+
+
+def blame(error: BaseException, actor: Actor, state: State) -> BaseException:
+    """Add a note that says which plugin raised, in which hook and when, unless it is there already.
+
+    A `StopIteration` becomes a `RuntimeError`: it must never look like the end of the data.
+    """
+    if isinstance(error, StopIteration):
+        wrapped = RuntimeError("StopIteration was raised")
+        wrapped.__cause__ = error
+        error = wrapped
+    if not getattr(error, "_fit_blamed", False):
+        error._fit_blamed = True  # type: ignore[attr-defined]
+        error.add_note(f"raised in hook {actor.hook} of {actor}, {state.where()}")
+        for hint in _misspelt_attribute(error, state):
+            error.add_note(hint)
+    return error
+
+
+def _misspelt_attribute(error: BaseException, state: State) -> Iterator[str]:
+    prefix = "'State' object has no attribute '"
+    if isinstance(error, AttributeError) and str(error).startswith(prefix):
+        word = str(error)[len(prefix) :].split("'")[0]
+        suggestion = did_you_mean(word, state.attributes())
+        yield f"state has no attribute {word!r}{suggestion}" + ("" if suggestion else "; keep a value of your own under a StateKey")
+
+
+def _wrong_result(plan: HookPlan, result: Any) -> FitError:
+    asked = ", ".join(str(actor) for actor in plan.actors) or "nobody"
+    _, wanted = RESULTS[plan.returns]
+    if result is None:
+        return FitError(f"no result from hook {plan.name}, which must return {wanted}; asked: {asked}")
+    found = f"a tensor of shape {tuple(result.shape)}" if isinstance(result, torch.Tensor) else repr(result)[:60]
+    return FitError(f"hook {plan.name} must return {wanted}, but the result is {found} ({type(result).__name__}); asked: {asked}")
+
+
+def source_of(function: Call) -> str:
+    """Return `file:line` of a function, or the name of its module where there is no source."""
+    function = inspect.unwrap(function)
+    code = getattr(function, "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else str(getattr(function, "__module__", "?"))

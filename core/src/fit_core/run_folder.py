@@ -1,0 +1,83 @@
+"""The run folder: where a run keeps its files, and the manifest that says what was run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fit_core.errors import FitError
+
+if TYPE_CHECKING:
+    from fit_core.trainer import Trainer
+
+MANIFEST = "manifest.json"
+
+
+def new_run_folder(parent: Path) -> Path:
+    """Make a folder named by the time; a number is added if another process was faster.
+
+    Raises:
+        FitError: it cannot be made.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    number = 1
+    while True:
+        folder = parent / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            number += 1
+        except OSError as error:
+            raise FitError(f"cannot make the run folder {folder}: {error.strerror}; choose another with --run-dir") from error
+
+
+def describe_run(trainer: Trainer, script: Path, command: list[str], options: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Return what a manifest says about a run before it starts: everything needed to run it again."""
+    text = script.read_text()
+    return {
+        "format": 1,
+        "status": "running",
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": command,
+        "script": {"path": str(script), "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text},
+        "options": {name: value if isinstance(value, (int, float, str, bool, type(None))) else str(value) for name, value in options.items()},
+        "seed": seed,
+        "git": git_commit(script.parent),
+        "plugins": [
+            {"name": member.name, "distribution": member.distribution, "options": {k: repr(v) for k, v in member.options.items()}}
+            for member in trainer.members
+        ],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "fit-core", "pluggy")}},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
+    }
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Write the manifest so that a reader sees the old one or the new one, never half of it."""
+    draft = folder / f".{MANIFEST}.{os.getpid()}"
+    draft.write_text(json.dumps(manifest, indent=2) + "\n")
+    draft.replace(folder / MANIFEST)
+
+
+def git_commit(folder: Path) -> str | None:
+    """Return the commit that a folder is at, with "+changes" if files differ from it; None outside of git."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+changes" if changes else "")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()

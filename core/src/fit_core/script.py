@@ -1,0 +1,97 @@
+"""A training script: a file that defines `build_trainer(...) -> Trainer`."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from fit_core.errors import FitError, did_you_mean
+
+if TYPE_CHECKING:
+    from fit_core.trainer import Trainer
+
+BUILD = "build_trainer"
+
+
+def run(build_trainer: Callable[..., Trainer]) -> None:
+    """Be `fit train` on the file that defines `build_trainer`.
+
+    Write it under `if __name__ == "__main__":`, and `python script.py --epochs 3` works like `fit train script.py
+    --epochs 3`. Ends the process with fit's exit code.
+    """
+    from fit_core.cli import main
+
+    file = inspect.getsourcefile(build_trainer)
+    if file is None:
+        raise FitError("fit_core.run needs build_trainer from a file")
+    sys.exit(main(["train", file, *sys.argv[1:]]))
+
+
+def load_script(path: Path) -> ModuleType:
+    """Import a script under its stem, with its folder on `sys.path`, so that worker processes find it.
+
+    Raises:
+        FitError: there is no such file, or its name is taken by a module.
+    """
+    if not path.is_file():
+        raise FitError(f"there is no script {str(path)!r}")
+    path = path.resolve()
+    name = path.stem
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) != str(path):
+        raise FitError(f"the script {path.name} has the name of a module that is imported already; rename it")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise FitError(f"{str(path)!r} is no Python file")
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def builder_of(module: ModuleType) -> Callable[..., Trainer]:
+    """Return the `build_trainer` of a script.
+
+    Raises:
+        FitError: it defines none.
+    """
+    build: Callable[..., Trainer] | None = getattr(module, BUILD, None)
+    if build is None:
+        own = [name for name, value in vars(module).items() if inspect.isfunction(value)]
+        near = did_you_mean(BUILD, own)
+        raise FitError(f"{module.__file__} defines no {BUILD}(){near or '; write: def build_trainer(lr: float = 0.1) -> Trainer'}")
+    return build
+
+
+def build(function: Callable[..., Trainer], options: dict[str, Any]) -> Trainer:
+    """Call `build_trainer`.
+
+    Raises:
+        FitError: it returns something else than a trainer.
+    """
+    from fit_core.trainer import Trainer
+
+    trainer = function(**options)
+    if not isinstance(trainer, Trainer):
+        raise FitError(f"{BUILD}() must return a Trainer, not {type(trainer).__name__}; has it a return?")
+    return trainer
+
+
+def argument_help(function: Callable[..., Any]) -> dict[str, str]:
+    """Return what a Google style docstring says of each argument."""
+    text = inspect.getdoc(function) or ""
+    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE)
+    if section is None:
+        return {}
+    described: dict[str, str] = {}
+    for name, said in re.findall(r"^ {4}\*{0,2}(\w+)(?: \([^)]*\))?: ((?:.*(?:\n {5,}.*)*))", section.group(1), re.MULTILINE):
+        described[name] = " ".join(said.split())
+    return described

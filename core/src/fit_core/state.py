@@ -1,0 +1,209 @@
+"""What is going on now: the object every hook is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from fit_core.updates import Update
+
+T = TypeVar("T")
+Phase = Literal["train", "validate", "test", "predict"]
+
+
+class StateKey(Generic[T]):
+    """A key for a value that plugins share: `GEN_IMAGES: StateKey[Tensor] = StateKey("gen_images")`.
+
+    Two keys are never equal, even if their names are. Values live until the batch is done.
+
+    Args:
+        name: what `repr` shows.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"StateKey({self.name!r})"
+
+
+@dataclass(slots=True)
+class Progress:
+    """The counters behind a `State`. Only the core writes them."""
+
+    phase: Phase
+    epoch: int = 0
+    epochs: float = 0
+    batch: int = 0
+    batches: int | None = None
+    batch_count: int = 0
+    step: int = 0
+    steps_total: int | None = None
+    position: Literal["batch", "epoch"] = "epoch"
+    resumed: bool = False
+    stop_reason: str | None = None
+
+
+class State:
+    """The state of one pass over data.
+
+    Validation, `evaluate` and `predict` have a `State` of their own with the run's counters. The counters are
+    read-only. Values of a batch (`inputs` to `weight`, and everything under a `StateKey`) are released after
+    `on_batch_end` or `on_eval_batch_end`.
+
+    Attributes:
+        inputs: what the model is called with.
+        targets: what the loss compares with, or None.
+        outputs: what the model returned.
+        loss: the loss of the batch, a tensor with one element, penalties included.
+        weight: the number of terms the loss is a mean of: an int, or a tensor with one element.
+        model: the module that `forward` calls in this pass.
+        device: where batches go.
+        update: the `Update` at work, None outside of one.
+        updates: all updates by name.
+        row: the numbers of the epoch (or of the evaluation) once they are complete, read-only.
+        run_dir: the run folder, or None.
+    """
+
+    __slots__ = (
+        "_metrics",
+        "_progress",
+        "_store",
+        "device",
+        "inputs",
+        "loss",
+        "model",
+        "outputs",
+        "row",
+        "run_dir",
+        "targets",
+        "update",
+        "updates",
+        "weight",
+    )
+
+    def __init__(
+        self,
+        progress: Progress,
+        model: nn.Module,
+        device: torch.device,
+        updates: Mapping[str, Update],
+        metrics: Callable[[], dict[str, float]],
+        run_dir: Path | None = None,
+    ) -> None:
+        self._progress = progress
+        self._metrics = metrics
+        self._store: dict[StateKey[Any], Any] = {}
+        self.model = model
+        self.device = device
+        self.update: Update | None = None
+        self.updates = updates
+        self.row: Mapping[str, float] = MappingProxyType({})
+        self.run_dir = run_dir
+        self.clear_batch()
+
+    def clear_batch(self) -> None:
+        """Release everything that belongs to a batch. Called by the core after each."""
+        self.inputs: Any = None
+        self.targets: Any = None
+        self.outputs: Any = None
+        self.loss: Tensor = None  # type: ignore[assignment]  # None only between batches, where no hook needs it
+        self.weight: int | float | Tensor | None = None
+        if self._store:
+            self._store.clear()
+
+    @property
+    def phase(self) -> Phase:
+        """What the data is used for: "train", "validate", "test" or "predict"."""
+        return self._progress.phase
+
+    @property
+    def epoch(self) -> int:
+        """The epoch at work, over all calls of `fit`; 1 is the first, 0 means none has begun."""
+        return self._progress.epoch
+
+    @property
+    def epochs(self) -> float:
+        """The epoch at which this call of `fit` is done; infinity if something else ends it."""
+        return self._progress.epochs
+
+    @property
+    def batch(self) -> int:
+        """The batch at work in this pass; 1 is the first."""
+        return self._progress.batch
+
+    @property
+    def batches(self) -> int | None:
+        """How many batches the pass has; None if unknown."""
+        return self._progress.batches
+
+    @property
+    def batch_count(self) -> int:
+        """How many training batches have begun, over all epochs."""
+        return self._progress.batch_count
+
+    @property
+    def step(self) -> int:
+        """How many steps the first update has finished."""
+        return self._progress.step
+
+    @property
+    def steps_total(self) -> int | None:
+        """An estimate of `step` at the end of this call of `fit`; None if unknown."""
+        return self._progress.steps_total
+
+    @property
+    def position(self) -> Literal["batch", "epoch"]:
+        """Whether `on_safe_point` comes after a batch or after an epoch."""
+        return self._progress.position
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the run goes on from a checkpoint."""
+        return self._progress.resumed
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the run was asked to stop; None if it was not."""
+        return self._progress.stop_reason
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The values of the pass so far, as floats. Reading it waits for the device."""
+        return self._metrics()
+
+    def __getitem__(self, key: StateKey[T]) -> T:
+        value: T = self._store[key]
+        return value
+
+    def __setitem__(self, key: StateKey[T], value: T) -> None:
+        self._store[key] = value
+
+    def __contains__(self, key: StateKey[Any]) -> bool:
+        return key in self._store
+
+    def where(self) -> str:
+        """Say where the run is: `"in epoch 2, batch 7 (train)"`."""
+        if not self.epoch and not self.batch:
+            return f"before the first batch ({self.phase})"
+        epoch = f"epoch {self.epoch}, " if self.epoch else ""
+        return f"in {epoch}batch {self.batch} ({self.phase})"
+
+    @classmethod
+    def attributes(cls) -> Iterable[str]:
+        """Name every public attribute."""
+        return [name for name in dir(cls) if not name.startswith("_") and not callable(getattr(cls, name))]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in ("phase", "epoch", "batch", "step"))
+        keys = ", ".join(key.name for key in self._store)
+        return f"State({shown}{', keys: ' + keys if keys else ''})"

@@ -1,0 +1,23 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+import math
+
+from fit_core.state import State
+
+
+def number(name: str, value: float) -> str:
+    """Format a value of a row: four digits that count, seconds with a unit."""
+    if name == "seconds" or name.endswith("_seconds"):
+        return f"{value:.1f}s" if value < 600 else f"{value / 60:.1f}min"
+    if isinstance(value, int):
+        return str(value)
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e5) and math.isfinite(value):
+        return f"{value:.2e}"
+    return f"{value:.4f}"
+
+
+def epoch_of(state: State) -> str:
+    """Format the epoch as `3/10`, or `3` if the end is open."""
+    return str(state.epoch) if math.isinf(state.epochs) else f"{state.epoch}/{int(state.epochs)}"

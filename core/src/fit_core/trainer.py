@@ -1,0 +1,386 @@
+"""The trainer: the object a user holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fit_core import update as stepping
+from fit_core.batch import call_model, detach, join, names_state
+from fit_core.control import Control
+from fit_core.criterion import Criterion
+from fit_core.data import as_batches
+from fit_core.errors import FitError
+from fit_core.guard import Guard, Policy
+from fit_core.log import LogBuffer
+from fit_core.loop import Fit, Length, Row, ending, evaluation, mention
+from fit_core.metrics import Meter, Metric, resolve_metrics
+from fit_core.modes import set_seed
+from fit_core.plan import Hooks, Tracer
+from fit_core.plugins import Member, register, resolve
+from fit_core.run_folder import new_run_folder
+from fit_core.state import Progress, State
+from fit_core.updates import Update, build_optimizer, check_parameters
+
+OptimizerLike = Optimizer | Callable[[Iterable[Any]], Optimizer]
+
+
+class Trainer:
+    """Trains, evaluates and asks a model, with a hook at every stage.
+
+    Args:
+        model: any module.
+        loss_fn: `loss_fn(outputs, targets)`, a function or a module; None if the outputs carry a loss, or only to predict.
+        optimizer: a torch optimizer, or a callable that makes one of the parameters (`partial(SGD, lr=0.1)`); None
+            if nothing is to be trained.
+        metrics: names ("accuracy"), callables `(outputs, targets)`, or metric objects.
+        plugins: names with options ("early-stopping:patience=3"), objects, functions, modules, or pairs with a name.
+        train_data: what `fit` trains on if it is given nothing; likewise `val_data`, and `test_data` for `evaluate`.
+        val_data: see `train_data`.
+        test_data: see `train_data`.
+        epochs: how many epochs `fit` trains if it is told nothing.
+        finite: what to do with gradients that are not finite: "stop", "skip" the step, or "off".
+        seed: seeds Python, numpy and torch before the first `fit`; None touches nothing.
+        run_dir: where the run keeps its files; None: a new folder below `runs`, if a plugin needs one.
+        log_every: steps between two flushes of logged numbers.
+        quiet: print nothing.
+
+    Raises:
+        FitError: an unknown plugin, metric or option, or a hook that is misspelt.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: Callable[..., Tensor] | None = None,
+        optimizer: OptimizerLike | None = None,
+        *,
+        metrics: Iterable[str | Metric | Callable[[Any, Any], Any]] = (),
+        plugins: Iterable[Any] = (),
+        train_data: Any = None,
+        val_data: Any = None,
+        test_data: Any = None,
+        epochs: float | None = None,
+        finite: Policy = "stop",
+        seed: int | None = None,
+        run_dir: str | Path | None = None,
+        log_every: int = 50,
+        quiet: bool = False,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise FitError(f"model must be a torch.nn.Module, not {type(model).__name__}")
+        self.model = model
+        self.loss_fn = loss_fn
+        self.optimizer = optimizer
+        self.metrics = resolve_metrics(metrics)
+        self.train_data = train_data
+        self.val_data = val_data
+        self.test_data = test_data
+        self.epochs = epochs
+        self.seed = seed
+        self.log_every = _at_least_one("log_every", log_every)
+        self.quiet = quiet
+        self.history: list[Row] = []
+        self.run_dir = None if run_dir is None else Path(run_dir)
+        self.criterion = Criterion(loss_fn)
+        self._items: list[Any] = list(plugins)
+        self._later: list[Any] = []
+        self._progress = Progress("train")
+        self._updates: dict[str, Update] = {}
+        self._first_update: Update | None = None
+        self._guard = Guard(finite)
+        self._control = Control()
+        self._log = LogBuffer()
+        self._passes: list[tuple[State, Meter]] = []
+        self._module: nn.Module | None = None
+        self._seeded = self._closed = False
+        self._takes_state: tuple[nn.Module | None, dict[str, bool]] = (None, {})
+        self._build_plan()
+
+    # ------------------------------------------------------------------------------------------ what a user calls
+
+    def fit(
+        self,
+        train_data: Any = None,
+        val_data: Any = None,
+        *,
+        epochs: float | None = None,
+        steps: int | None = None,
+        batch_size: int | None = None,
+    ) -> list[Row]:
+        """Train, and validate after each epoch if there is validation data.
+
+        Args:
+            train_data: a `DataLoader`, an iterable of batches, a `Dataset`, or a tuple of tensors or arrays; None: what the
+                trainer was given.
+            val_data: likewise.
+            epochs: how many epochs to train; `math.inf` until something stops it.
+            steps: how many updates of the parameters to make instead; the last epoch may be a short one.
+            batch_size: for datasets and arrays (32 if None).
+
+        Returns:
+            The rows of this call, one dict of floats per complete epoch.
+
+        Raises:
+            FitError: no length or no data was given, or the data is not what it should be.
+            TrainingError: a gradient is not finite.
+        """
+        train_data = self.train_data if train_data is None else train_data
+        val_data = self.val_data if val_data is None else val_data
+        if train_data is None:
+            raise FitError("there is no training data: pass fit(train_data, ...) or Trainer(train_data=...)")
+        epochs = self.epochs if epochs is None and steps is None else epochs
+        if epochs is None and steps is None:
+            raise FitError("how long to train? pass fit(..., epochs=10) or fit(..., steps=1000)")
+        length = Length(float("inf") if epochs is None else _at_least_one("epochs", epochs), steps)
+        if self._seeded is False and self.seed is not None:
+            set_seed(self.seed)
+            self._seeded = True
+        batches = as_batches(train_data, batch_size, True, "train_data")
+        validation = {} if val_data is None else {"val_": as_batches(val_data, batch_size, False, "val_data")}
+        if batch_size is not None and batches is train_data and validation.get("val_") is val_data:
+            raise FitError("batch_size does nothing here: the data makes its own batches")
+        return Fit(self, batches, validation, length).run()
+
+    def evaluate(self, data: Any = None, *, batch_size: int | None = None) -> Row:
+        """Compute loss and metrics over data, without changing anything.
+
+        Args:
+            data: as for `fit`; None: the trainer's `test_data`.
+            batch_size: for datasets and arrays (32 if None).
+
+        Returns:
+            The values with the prefix `test_`: `{"test_loss": ..., "test_accuracy": ...}`.
+        """
+        data = self.test_data if data is None else data
+        if data is None:
+            raise FitError("there is no data to evaluate: pass evaluate(data) or Trainer(test_data=...)")
+        batches = as_batches(data, batch_size, False, "the data to evaluate")
+        with self._alone():
+            return evaluation(self, batches, "test", "test_")
+
+    def predict(self, data: Any, *, batch_size: int | None = None) -> Any:
+        """Return the outputs of the model for data, joined over batches, on the CPU.
+
+        Args:
+            data: as for `fit`; targets are ignored.
+            batch_size: for datasets and arrays (32 if None).
+
+        Returns:
+            Tensors (samples, ...) in the nesting of the model's outputs; a list of batches where shapes differ.
+        """
+        batches = as_batches(data, batch_size, False, "the data to predict")
+        outputs: list[Any] = []
+        with self._alone():
+            evaluation(self, batches, "predict", "", lambda state: outputs.append(detach(state.outputs)))
+        return join(outputs)
+
+    def stop(self, reason: str) -> None:
+        """End training when this batch (or, between batches, this epoch) is done."""
+        self._current("stop")
+        if self._progress.stop_reason is None:
+            self._progress.stop_reason = reason
+
+    def record(self, name: str, value: Tensor | float, weight: Tensor | float = 1) -> None:
+        """Enter a value into its weighted mean over the pass; the row gets it as `name`. Never waits.
+
+        Raises:
+            FitError: no pass is going on, or a metric has this name.
+        """
+        state, meter = self._current("record")
+        if state.row:
+            raise FitError(f"cannot record {name!r} any more: the row of this epoch is complete")
+        meter.record(name, value, weight)
+
+    def log(self, values: Mapping[str, Tensor | float]) -> None:
+        """Send numbers to the trackers at the next flush. Never waits; nothing is kept if nobody listens."""
+        if self._logs:
+            self._log.add(self._current("log")[0], values)
+
+    def show(self, name: str, item: Any) -> None:
+        """Send something to look at to every plugin that shows things."""
+        self.hooks.on_show(self, self._current("show")[0], name, item)
+
+    def close(self) -> None:
+        """Tear plugins down: once, at the end of `with trainer:` or of a command."""
+        if self._closed or self._module is None:
+            return
+        self._closed = True
+        state = self._new_state(self._progress, Meter((), False))
+        raised = self.hooks.on_teardown(self, state)
+        if raised:
+            mention(raised[0], raised[1:])
+            raise raised[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            self.close()
+        except BaseException as raised:
+            if error is None:
+                raise
+            mention(error, [raised])
+
+    # ------------------------------------------------------------------------- building blocks for a replaced stage
+
+    def forward(self) -> None:
+        """Call the model on the batch: fills `state.outputs`."""
+        stepping.forward(self, self._current("forward")[0])
+
+    def compute_loss(self) -> None:
+        """Compute the loss of the batch: fills `state.loss` and `state.weight`."""
+        stepping.compute_loss(self, self._current("compute_loss")[0])
+
+    def backward(self) -> None:
+        """Add the gradients of `state.loss`, scaled for the window."""
+        stepping.backward(self, self._current("backward")[0])
+
+    def maybe_step(self) -> None:
+        """Enter the batch into the window and, if it is full, update the parameters."""
+        stepping.maybe_step(self, self._current("maybe_step")[0])
+
+    def run_update(self, update: Update) -> None:
+        """Run one update on the batch."""
+        stepping.run_update(self, self._current("run_update")[0], update)
+
+    def call_model(self, state: State) -> Any:
+        """Call the model of the pass on `state.inputs`, with `state` if its `forward` names it."""
+        model = state.model
+        if model is not self._takes_state[0]:
+            self._takes_state = (model, {"state": True} if names_state(model) else {})
+        extra = {"state": state} if self._takes_state[1] else {}
+        return call_model(model, state.inputs, extra)
+
+    def modules(self, model: nn.Module | None = None) -> list[nn.Module]:
+        """Return what is trained and switched between modes: the model (or another in its place) and a loss module."""
+        loss = [self.loss_fn] if isinstance(self.loss_fn, nn.Module) else []
+        return [self.model if model is None else model, *loss]
+
+    # ------------------------------------------------------------------------------------------------------ plugins
+
+    @property
+    def plugins(self) -> Mapping[str, Any]:
+        """Every plugin by name, in the order of their calls."""
+        return MappingProxyType({member.name: member.plugin for member in self.members})
+
+    def use(self, items: Sequence[Any]) -> None:
+        """Add plugins, or options for those that are there, before anything has run. The command line does this.
+
+        Raises:
+            FitError: the trainer has run already, or a plugin is not what it should be.
+        """
+        if self._module is not None:
+            raise FitError("plugins can be added only before the trainer has run")
+        self._later += items
+        self._build_plan()
+
+    def trace(self, tracer: Tracer | None) -> None:
+        """Build the plan anew with a tracer around every implementation and hook; None takes it off."""
+        self.hooks.build(tracer)
+
+    def ensure_run_dir(self) -> Path:
+        """Return the run folder, making one if there is none yet."""
+        if self.run_dir is None:
+            self.run_dir = new_run_folder(Path("runs"))
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        for state, _ in self._passes:
+            state.run_dir = self.run_dir
+        return self.run_dir
+
+    def _build_plan(self) -> None:
+        builtin = () if self.quiet else ("console",)
+        self.members: list[Member] = resolve(self._items, self._later, builtin)
+        self.hooks = Hooks(register(self.members))
+        self._logs = self.hooks.hears("on_log")
+
+    # ------------------------------------------------------------------------------------------- what the loop uses
+
+    def _new_state(self, progress: Progress, meter: Meter) -> State:
+        model = self.model if self._module is None else self._module
+        return State(progress, model, device_of(model), self._updates, meter.values, self.run_dir)
+
+    @contextmanager
+    def _entered(self, state: State, meter: Meter) -> Iterator[None]:
+        """Make a pass the one that the building blocks, `record` and `log` work on."""
+        self._passes.append((state, meter))
+        try:
+            yield
+        finally:
+            self._passes.pop()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Prepare for a pass outside of `fit`; inside, the run has done so and hears of exceptions itself."""
+        if self._passes:
+            yield
+            return
+        meter = Meter((), False)
+        state = self._new_state(self._progress, meter)
+        with self._entered(state, meter), ending(self, state, fit=False):
+            self._prepare(state)
+            yield
+            self._finish_reading(state)
+
+    def _current(self, what: str) -> tuple[State, Meter]:
+        if not self._passes:
+            raise FitError(f"{what} works only while the trainer runs: call it from a hook")
+        return self._passes[-1]
+
+    def _prepare(self, state: State) -> None:
+        if self._module is None:
+            self.hooks.on_setup(self, state)
+            self.criterion = Criterion(self.loss_fn)
+            state.model = self.model
+            state.model = self._module = self.hooks.prepare_model(self, state)
+            state.device = device_of(state.model)
+
+    def _build_updates(self, state: State) -> None:
+        if self._updates:
+            return
+        if self.optimizer is None:
+            raise FitError("there is no optimizer to train with: pass Trainer(model, loss_fn, optimizer)")
+        ready = isinstance(self.optimizer, Optimizer)
+        groups = [] if ready else self.hooks.param_groups(self, state)
+        update = Update("main", [build_optimizer(self.optimizer, groups)])
+        check_parameters(update, [*self.modules(), state.model])
+        self._updates["main"] = self._first_update = update
+
+    def _log_batch(self, state: State) -> None:
+        if self._logs:
+            rates = {f"{update.name}_lr": update.lr for update in self._updates.values()}
+            self._log.add(state, {"loss": state.loss, **(rates if len(rates) > 1 else {"lr": self._first_update.lr})})
+            if state.step % self.log_every == 0:
+                self._flush(state)
+
+    def _log_row(self, state: State) -> None:
+        if self._logs:
+            self._log.add(state, {f"epoch/{name}": value for name, value in state.row.items() if name != "epoch"})
+            self._flush(state)
+
+    def _flush(self, state: State) -> None:
+        if self._log:
+            self.hooks.on_log(self, state, self._log.take())
+
+    def _finish_reading(self, state: State) -> None:
+        self._flush(state)
+        self._guard.check(wait=True)
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return the device of a module's first parameter, or the CPU if it has none."""
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
+def _at_least_one(name: str, number: Any) -> Any:
+    if number < 1:
+        raise FitError(f"{name} must be at least 1, not {number}")
+    return number
