@@ -1,6 +1,6 @@
 """Handwritten digits: a small convolutional network on the 1,797 images that come with scikit-learn.
 
-    fit train examples/digits.py --plugins logging,schedulers
+fit train examples/digits.py --plugins logging,schedulers
 """
 
 from functools import partial

@@ -97,7 +97,7 @@ def weight_rule(loss_fn: Callable[..., Tensor] | None) -> Rule:
         return element_terms
     if isinstance(loss_fn, nn.KLDivLoss) and loss_fn.reduction == "mean":
         return element_terms
-    return lambda outputs, targets: None
+    return lambda *_: None
 
 
 def class_terms(outputs: Tensor, targets: Tensor, weights: Tensor | None, ignored: int) -> Weight:
@@ -114,7 +114,8 @@ def class_terms(outputs: Tensor, targets: Tensor, weights: Tensor | None, ignore
     counted = targets != ignored
     if weights is None:
         return counted.sum()
-    return (weights[torch.where(counted, targets, 0)] * counted).sum()
+    weight: Tensor = (weights[torch.where(counted, targets, 0)] * counted).sum()
+    return weight
 
 
 def element_terms(outputs: Any, targets: Any) -> Weight | None:
@@ -123,7 +124,7 @@ def element_terms(outputs: Any, targets: Any) -> Weight | None:
         return None
     if outputs.shape == targets.shape:
         return outputs.numel()
-    return math.prod(torch.broadcast_shapes(outputs.shape, targets.shape))
+    return math.prod(tuple(torch.broadcast_shapes(outputs.shape, targets.shape)))
 
 
 def terms(state: State) -> Weight:

@@ -54,8 +54,6 @@ def as_text(hooks: list[dict[str, Any]]) -> str:
         if not acting:
             continue
         lines.append(f"{hook['hook']}  ({hook['kind']})")
-        lines += [
-            f"    {i}. {a['plugin']:{width}}  {a['how']:8}  {a['distribution']}  {a['source']}" for i, a in enumerate(acting, 1)
-        ]
+        lines += [f"    {i}. {a['plugin']:{width}}  {a['how']:8}  {a['distribution']}  {a['source']}" for i, a in enumerate(acting, 1)]
     nobody = [hook["hook"] for hook in hooks if not hook["actors"]]
     return "\n".join([*lines, "", "nobody: " + ", ".join(nobody)])

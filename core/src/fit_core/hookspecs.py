@@ -1,4 +1,4 @@
-'''Every hook of the core, in the order in which a run calls them.
+"""Every hook of the core, in the order in which a run calls them.
 
 ```text
 on_setup                                   once per trainer, before the first fit, evaluate or predict: place things
@@ -63,7 +63,7 @@ default is asked last. A *decision* is a stage that answers a question with True
 (`@hookimpl(wrapper=True)`, `return (yield)`); to replace it, implement it and return a result.
 
 Every hook is called with `trainer` and `state`, and some with one thing more; an implementation names only what it uses.
-'''
+"""
 
 # What a hook is given and must return is checked when the plan is built (plan.py); here the arguments carry names only.
 # mypy: disable-error-code="empty-body, type-arg"

@@ -60,8 +60,7 @@ class LogBuffer:
         device = next((v.device for v in self._values if isinstance(v, Tensor)), torch.device("cpu"))
         floats = iter(column(self._values, device).tolist())
         entries = [
-            LogEntry(step, epoch, phase, at, {name: next(floats) for name in names})
-            for step, epoch, phase, at, names in self._moments
+            LogEntry(step, epoch, phase, at, {name: next(floats) for name in names}) for step, epoch, phase, at, names in self._moments
         ]
         self._moments.clear()
         self._values.clear()

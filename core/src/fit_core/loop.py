@@ -104,7 +104,6 @@ class Fit:
             values |= evaluation(trainer, batches, "validate", prefix)
         self.complete_row(values, began)
         hooks.on_epoch_end(trainer, state, state.row)
-        self.progress.position = "epoch"
         hooks.on_safe_point(trainer, state)
 
     def train_pass(self) -> bool:
@@ -130,14 +129,14 @@ class Fit:
             check_count(progress, "train_data")
         stopped = progress.stop_reason is not None and progress.batch != progress.batches
         hooks.on_train_epoch_end(trainer, state)
+        progress.position = "batch" if stopped else "epoch"
         return not stopped
 
     def complete_row(self, values: Row, began: float) -> None:
         """Make the row of the epoch; from here on it does not change."""
         trainer, state = self.trainer, self.state
         row: Row = {"epoch": state.epoch, **self.meter.values(), **values}
-        for update in state.updates.values():
-            row["lr" if len(state.updates) == 1 else f"{update.name}_lr"] = float(update.lr)
+        row |= {name: float(rate) for name, rate in trainer._rates().items()}
         row["seconds"] = time.perf_counter() - began
         self.rows.append(row)
         trainer.history.append(row)
@@ -145,9 +144,7 @@ class Fit:
         trainer._log_row(state)
 
 
-def evaluation(
-    trainer: Trainer, batches: Iterable[Any], phase: Phase, prefix: str, collect: Callable[[State], None] | None = None
-) -> Row:
+def evaluation(trainer: Trainer, batches: Iterable[Any], phase: Phase, prefix: str, collect: Callable[[State], None] | None = None) -> Row:
     """Run one pass over validation, test or prediction data, and leave everything else as it was.
 
     Args:

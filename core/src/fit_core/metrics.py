@@ -51,8 +51,8 @@ class Accuracy:
     outputs: (batch, classes, ...) scores; targets: (batch, ...) class indices.
     """
 
-    name = "accuracy"
-    higher_is_better = True
+    name: str = "accuracy"
+    higher_is_better: bool | None = True
 
     def __init__(self) -> None:
         self.reset()

@@ -49,12 +49,17 @@ def bind(factory: Callable[..., Any], options: Mapping[str, Any], who: str) -> d
     parameters = keywords(factory)
     hints = type_hints(factory)
     for name in options:
-        if name not in parameters:
+        if name not in parameters and not takes_any_keyword(factory):
             raise FitError(f"{who} has no option {name!r} (options: {listed(parameters)}){did_you_mean(name, parameters)}")
     missing = [name for name, p in parameters.items() if p.default is p.empty and name not in options]
     if missing:
         raise FitError(f"{who} needs a value for {', '.join(map(repr, missing))}")
     return {name: convert(value, hints.get(name, Any), f"option {name!r} of {who}") for name, value in options.items()}
+
+
+def takes_any_keyword(factory: Callable[..., Any]) -> bool:
+    """Tell whether a factory has `**options`, which it then checks itself."""
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
 
 
 def keywords(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -11,10 +11,9 @@ error, wrappers of a notice get None, and closing hooks reach every plugin.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     import pluggy
 
     from fit_core.hookspecs import Kind
-    from fit_core.plugins import Member
+    from fit_core.plugins import Holder, Member
     from fit_core.state import State
 
 Call = Callable[..., Any]
@@ -79,10 +78,9 @@ class Hooks:
     """
 
     def __init__(self, manager: pluggy.PluginManager, tracer: Tracer | None = None) -> None:
-        self.plans: dict[str, HookPlan] = {}
-        for name, caller in vars(manager.hook).items():
-            if not name.startswith("_"):
-                self.plans[name] = _read(name, caller)
+        callers = {name: caller for name, caller in vars(manager.hook).items() if not name.startswith("_")}
+        in_call_order = sorted(callers, key=lambda name: callers[name].spec.function.__code__.co_firstlineno)
+        self.plans: dict[str, HookPlan] = {name: _read(name, callers[name]) for name in in_call_order}
         self.build(tracer)
 
     def build(self, tracer: Tracer | None = None) -> None:
@@ -101,9 +99,9 @@ class Hooks:
 
 def _read(name: str, caller: pluggy.HookCaller) -> HookPlan:
     assert caller.spec is not None, name
-    spec = caller.spec.function
+    spec: Any = caller.spec.function
     actors = tuple(
-        Actor(name, impl.plugin.member, impl.function, tuple(impl.argnames), impl.wrapper)
+        Actor(name, cast("Holder", impl.plugin).member, impl.function, tuple(impl.argnames), impl.wrapper)
         for impl in reversed(caller.get_hookimpls())
     )
     return HookPlan(name, spec.fit_kind, spec.fit_returns, tuple(caller.spec.argnames), actors)
@@ -245,10 +243,3 @@ def _wrong_result(plan: HookPlan, result: Any) -> FitError:
         return FitError(f"no result from hook {plan.name}, which must return {wanted}; asked: {asked}")
     found = f"a tensor of shape {tuple(result.shape)}" if isinstance(result, torch.Tensor) else repr(result)[:60]
     return FitError(f"hook {plan.name} must return {wanted}, but the result is {found} ({type(result).__name__}); asked: {asked}")
-
-
-def source_of(function: Call) -> str:
-    """Return `file:line` of a function, or the name of its module where there is no source."""
-    function = inspect.unwrap(function)
-    code = getattr(function, "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else str(getattr(function, "__module__", "?"))

@@ -173,9 +173,8 @@ class FunctionPlugin:
     """A plugin made of one function under `@hookimpl`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-        self.name = function.__name__.replace("_", "-").strip("-")
         setattr(self, function.__name__, function)
+        self.name = kebab_case(function.__name__)
 
 
 def name_of(plugin: Any, point: EntryPoint | None = None) -> str:
@@ -279,6 +278,6 @@ def _entry_point_of(cls: type, points: Mapping[str, EntryPoint]) -> EntryPoint |
 
 def _origin(plugin: Any) -> str:
     """Say where the source of a plugin is: its module's file."""
-    target = plugin.function if isinstance(plugin, FunctionPlugin) else plugin
-    module = target if isinstance(target, ModuleType) else inspect.getmodule(target if inspect.isfunction(target) else type(target))
+    target = next(iter(vars(plugin).values())) if isinstance(plugin, FunctionPlugin) else type(plugin)
+    module = plugin if isinstance(plugin, ModuleType) else inspect.getmodule(target)
     return getattr(module, "__file__", None) or "interactive"

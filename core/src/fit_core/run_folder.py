@@ -49,7 +49,9 @@ def describe_run(trainer: Trainer, script: Path, command: list[str], options: Ma
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": command,
         "script": {"path": str(script), "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text},
-        "options": {name: value if isinstance(value, (int, float, str, bool, type(None))) else str(value) for name, value in options.items()},
+        "options": {
+            name: value if isinstance(value, (int, float, str, bool, type(None))) else str(value) for name, value in options.items()
+        },
         "seed": seed,
         "git": git_commit(script.parent),
         "plugins": [

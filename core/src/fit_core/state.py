@@ -48,7 +48,7 @@ class Progress:
     batch_count: int = 0
     step: int = 0
     steps_total: int | None = None
-    position: Literal["batch", "epoch"] = "epoch"
+    position: Literal["batch", "epoch"] = "batch"
     resumed: bool = False
     stop_reason: str | None = None
 
@@ -195,6 +195,8 @@ class State:
         """Say where the run is: `"in epoch 2, batch 7 (train)"`."""
         if not self.epoch and not self.batch:
             return f"before the first batch ({self.phase})"
+        if self.phase == "train" and self.position == "epoch":
+            return f"at the end of epoch {self.epoch}"
         epoch = f"epoch {self.epoch}, " if self.epoch else ""
         return f"in {epoch}batch {self.batch} ({self.phase})"
 

@@ -195,7 +195,7 @@ class Trainer:
             FitError: no pass is going on, or a metric has this name.
         """
         state, meter = self._current("record")
-        if state.row:
+        if state.row and state.phase == "train":
             raise FitError(f"cannot record {name!r} any more: the row of this epoch is complete")
         meter.record(name, value, weight)
 
@@ -356,10 +356,14 @@ class Trainer:
 
     def _log_batch(self, state: State) -> None:
         if self._logs:
-            rates = {f"{update.name}_lr": update.lr for update in self._updates.values()}
-            self._log.add(state, {"loss": state.loss, **(rates if len(rates) > 1 else {"lr": self._first_update.lr})})
+            self._log.add(state, {"loss": state.loss, **self._rates()})
             if state.step % self.log_every == 0:
                 self._flush(state)
+
+    def _rates(self) -> dict[str, float | Tensor]:
+        """Return the learning rate of each update's last step, under its name in the row."""
+        single = len(self._updates) == 1
+        return {"lr" if single else f"{update.name}_lr": update.lr for update in self._updates.values()}
 
     def _log_row(self, state: State) -> None:
         if self._logs:

@@ -59,8 +59,6 @@ def build_optimizer(optimizer: Any, param_groups: Iterable[Any]) -> Optimizer:
     """
     if isinstance(optimizer, Optimizer):
         return optimizer
-    if isinstance(optimizer, type) and issubclass(optimizer, Optimizer):
-        return optimizer(param_groups)
     if not callable(optimizer):
         raise FitError(
             f"optimizer must be a torch optimizer or a callable that makes one of the parameters, not {type(optimizer).__name__}; "

@@ -12,9 +12,7 @@ from torch import nn
 from fit_core import hookspecs
 from fit_core.errors import FitError, did_you_mean, listed
 
-SPECS: dict[str, Callable[..., Any]] = {
-    name: function for name, function in vars(hookspecs).items() if hasattr(function, "fit_kind")
-}
+SPECS: dict[str, Callable[..., Any]] = {name: function for name, function in vars(hookspecs).items() if hasattr(function, "fit_kind")}
 
 
 def find_hooks(plugin: Any) -> dict[str, Callable[..., Any]]:

@@ -32,12 +32,16 @@ def command(name: str | None) -> None:
 
 def options_of(factory: Any) -> list[str]:
     """Return a line for each option of a plugin: `-p name:key=value`."""
-    from fit_core.options import describe, keywords, type_hints
+    from fit_core.options import describe, keywords, takes_any_keyword, type_hints
 
     parameters, hints = keywords(factory), type_hints(factory)
     if not parameters:
         return ["Options: none"]
-    return ["Options:"] + [
-        f"    {key}: {describe(hints.get(key, Any))}" + ("" if p.default is p.empty else f" (default {p.default})")
-        for key, p in parameters.items()
-    ]
+    return (
+        ["Options:"]
+        + [
+            f"    {key}: {describe(hints.get(key, Any))}" + ("" if p.default is p.empty else f" (default {p.default})")
+            for key, p in parameters.items()
+        ]
+        + ["    and further options, see above"] * takes_any_keyword(factory)
+    )

@@ -36,7 +36,7 @@ class ScriptRun:
     values: dict[str, Any]
 
 
-class Hint(click.ParamType):
+class Hint(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
     """An option of the script, converted by its type hint."""
 
     def __init__(self, hint: Any) -> None:
@@ -93,7 +93,9 @@ class ScriptGroup(click.Group):
                 values["seed"] = seed
             parameters = keywords(builder)
             options = {
-                name: values[name] for name in parameters if values.get(name) is not None or (name in values and name not in {o.name for o in own})
+                name: values[name]
+                for name in parameters
+                if values.get(name) is not None or (name in values and name not in {o.name for o in own})
             }
             trainer = build(builder, options)
             trainer.quiet = trainer.quiet or values.get("quiet", False)

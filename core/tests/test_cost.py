@@ -1,0 +1,175 @@
+"""What a step may not do: wait for the device, call idle plugins, keep a batch alive. No clock is needed to see it."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from fit_core import State, Trainer, hookimpl
+from fit_core.testing import tiny_batches, tiny_trainer
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+OPTIMIZERS = [partial(torch.optim.SGD, lr=0.1, momentum=0.9), partial(torch.optim.Adam, lr=0.01)]
+
+
+def default_plugins() -> list[str]:
+    pytest.importorskip("fit_logging")
+    pytest.importorskip("fit_schedulers")
+    return ["logging", "schedulers"]
+
+
+class Leave(Exception):
+    pass
+
+
+class LeaveAtThirdStep:
+    @hookimpl
+    def on_safe_point(self, state: State) -> None:
+        if state.step == 3:
+            raise Leave
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "adam"])
+def test_three_steps_on_meta_read_nothing(optimizer: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the meta device there is nothing to read: any wait raises."""
+    trainer = tiny_trainer(
+        model=nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).to("meta"),
+        optimizer=optimizer,
+        metrics=["accuracy"],
+        plugins=[*default_plugins(), LeaveAtThirdStep()],
+        run_dir=tmp_path,
+        train_data=tiny_batches(5),
+    )
+    with pytest.raises(Leave):
+        trainer.fit(epochs=1)
+
+
+class CountReads(TorchDispatchMode):
+    """Counts `.item()`, `float(tensor)`, `bool(tensor)`: each is a wait on an accelerator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.reads += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+class ReadsPerStep:
+    def __init__(self, counter: CountReads) -> None:
+        self.counter = counter
+        self.at: list[int] = []
+
+    @hookimpl
+    def on_safe_point(self, state: State) -> None:
+        if state.position == "batch":
+            self.at.append(self.counter.reads)
+
+
+@pytest.mark.parametrize(("finite", "extra"), [("stop", 1), ("off", 0)])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "adam"])
+def test_reads_per_step_are_those_of_the_plain_loop_and_one_of_the_guard(
+    finite: Any, extra: int, optimizer: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batches = tiny_batches(6)
+    loss_fn = nn.CrossEntropyLoss()
+    model = nn.Linear(4, 3)
+    theirs = optimizer(model.parameters())
+    with CountReads() as plain:
+        for inputs, targets in batches:
+            loss_fn(model(inputs), targets).backward()
+            theirs.step()
+            theirs.zero_grad()
+    counter = CountReads()
+    watch = ReadsPerStep(counter)
+    plugins = [*default_plugins(), watch]
+    trainer = tiny_trainer(optimizer=optimizer, metrics=["accuracy"], plugins=plugins, finite=finite, run_dir=tmp_path, train_data=batches)
+    with counter:
+        trainer.fit(epochs=1)
+    per_step = {after - before for before, after in zip(watch.at, watch.at[1:], strict=False)}
+    assert per_step == {plain.reads // len(batches) + extra}
+
+
+class Idle:
+    """Hears nothing within a step."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @hookimpl
+    def on_epoch_end(self) -> None:
+        pass
+
+    @hookimpl
+    def on_fit_start(self) -> None:
+        pass
+
+
+def calls_in_a_step(plugins: list[Any]) -> Counter[str]:
+    """Count the Python calls between two safe points."""
+    calls: Counter[str] = Counter()
+
+    class Profile:
+        @hookimpl
+        def on_safe_point(self, state: State) -> None:
+            counting = state.step == 2
+            sys.setprofile((lambda frame, event, _: calls.update([frame.f_code.co_name]) if event == "call" else None) if counting else None)
+
+    tiny_trainer(plugins=[Profile(), *plugins], train_data=tiny_batches(4)).fit(epochs=1)
+    return calls
+
+
+def test_idle_plugins_cost_no_call() -> None:
+    alone = calls_in_a_step([])
+    assert alone.total() > 10
+    assert calls_in_a_step([Idle(f"idle-{i}") for i in range(20)]) == alone
+
+
+def test_nothing_of_a_batch_outlives_it() -> None:
+    alive: list[int] = []
+
+    class Watch:
+        def __init__(self) -> None:
+            self.references: list[weakref.ref[Any]] = []
+
+        @hookimpl
+        def on_batch_end(self, state: State) -> None:
+            self.references += [weakref.ref(x) for x in (state.inputs, state.targets, state.outputs, state.loss)]
+
+        @hookimpl
+        def on_eval_batch_end(self, state: State) -> None:
+            self.on_batch_end(state)
+
+        @hookimpl
+        def on_safe_point(self) -> None:
+            alive.append(sum(reference() is not None for reference in self.references))
+
+    def batches() -> Any:
+        for inputs, targets in tiny_batches(3):
+            yield inputs.clone(), targets.clone()
+
+    class Fresh:
+        def __iter__(self) -> Any:
+            return batches()
+
+    gc.disable()
+    try:
+        Trainer(
+            nn.Linear(4, 3),
+            nn.CrossEntropyLoss(),
+            partial(torch.optim.SGD, lr=0.1),
+            metrics=["accuracy"],
+            plugins=[Watch()],
+            quiet=True,
+        ).fit(Fresh(), Fresh(), epochs=2)
+    finally:
+        gc.enable()
+    assert alive == [0] * 8

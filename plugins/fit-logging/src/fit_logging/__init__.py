@@ -1,0 +1,6 @@
+"""fit-logging: where the numbers of a run go."""
+
+from fit_logging.csv_file import CSV
+from fit_logging.progress import Progress
+
+__all__ = ["CSV", "Progress"]

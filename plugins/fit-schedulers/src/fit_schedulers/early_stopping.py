@@ -1,0 +1,86 @@
+"""Stopping when training no longer helps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from fit_core import FitError, State, hookimpl
+from fit_core.errors import did_you_mean, listed
+from fit_core.text import number
+from fit_schedulers.patience import Patience
+
+if TYPE_CHECKING:
+    from fit_core import Trainer
+
+
+class EarlyStopping:
+    """Stops the run when a value of the row has not improved for some epochs. It only stops: nothing is restored.
+
+    An epoch without validation is no miss for a value of validation. NaN is a miss.
+
+    Args:
+        monitor: the name of a value in the row.
+        patience: how many epochs without improvement are too many.
+        min_delta: by how much a value must improve to count, as an absolute difference.
+        mode: "min" or "max" is better; "auto" asks the metric, and takes losses as better when they are lower.
+        strict: a missing value is an error; otherwise nothing is ever stopped without it.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 5,
+        min_delta: float = 0.0,
+        mode: Literal["auto", "min", "max"] = "auto",
+        strict: bool = True,
+    ) -> None:
+        if patience < 1:
+            raise FitError(f"patience must be at least 1 epoch, not {patience}")
+        if min_delta < 0:
+            raise FitError(f"min_delta must not be negative, but is {min_delta}")
+        self.monitor = monitor
+        self.mode = mode
+        self.strict = strict
+        self._patience = Patience(patience, min_delta)
+
+    @hookimpl
+    def on_fit_start(self, trainer: Trainer) -> None:
+        self._patience.higher_is_better = higher_is_better(self.monitor, self.mode, trainer)
+
+    @hookimpl
+    def on_epoch_end(self, trainer: Trainer, state: State, row: Mapping[str, float]) -> None:
+        if self.monitor not in row:
+            if self.strict:
+                raise FitError(f"early-stopping monitors {self.monitor!r}, but the row has: {listed(row)}{did_you_mean(self.monitor, row)}")
+            return
+        if self._patience.over(row[self.monitor], state.epoch):
+            best = number(self.monitor, self._patience.best)
+            trainer.stop(
+                f"{self.monitor} has not improved on {best} (epoch {self._patience.best_epoch}) for {self._patience.patience} epochs"
+            )
+
+    def state_dict(self) -> dict[str, float]:
+        """Return the best value and the misses since."""
+        return self._patience.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Take up what `state_dict` returned."""
+        self._patience.load_state_dict(state)
+
+
+def higher_is_better(monitor: str, mode: str, trainer: Trainer) -> bool:
+    """Tell in which direction a value of the row improves.
+
+    Raises:
+        FitError: the mode is "auto", and neither the name nor a metric says.
+    """
+    if mode != "auto":
+        return mode == "max"
+    for metric in trainer.metrics:
+        named = monitor == metric.name or monitor.endswith(f"_{metric.name}")
+        if named and metric.higher_is_better is not None:
+            return metric.higher_is_better
+    if monitor == "loss" or monitor.endswith("_loss"):
+        return False
+    raise FitError(f"early-stopping cannot know whether more of {monitor!r} is better: pass mode='min' or mode='max'")

@@ -1,0 +1,113 @@
+"""The learning rate over a run."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Literal
+
+from torch.optim import Optimizer, lr_scheduler
+
+from fit_core import FitError, State, hookimpl
+from fit_core.errors import did_you_mean, listed
+from fit_core.options import bind
+from fit_schedulers.schedules import Schedule, after, constant, cosine, warm_up
+
+SIZED = ("constant", "cosine")
+NOT_BY_NAME = ("LRScheduler", "ReduceLROnPlateau", "SequentialLR", "ChainedScheduler", "LambdaLR", "MultiplicativeLR")
+"""Schedulers that a name and numbers cannot build."""
+TORCH: dict[str, type[lr_scheduler.LRScheduler]] = {
+    name: scheduler
+    for name, scheduler in vars(lr_scheduler).items()
+    if inspect.isclass(scheduler) and issubclass(scheduler, lr_scheduler.LRScheduler) and name not in NOT_BY_NAME and name[0] != "_"
+}
+
+
+class LR:
+    """Sets the learning rate of every parameter group, per step or per epoch.
+
+    Over repeated calls of `fit` a schedule with a length of its own goes on; one sized from the run starts anew.
+
+    Args:
+        schedule: "cosine" (to zero over the run), "constant", or the name of a scheduler of `torch.optim.lr_scheduler`.
+        warmup: a linear rise at the beginning: below 1 a part of the run, from 1 on a number of steps.
+        every: whether a scheduler of torch counts steps or epochs; warm-up and "cosine" always count steps.
+        options: the arguments of torch's scheduler, such as `step_size=30`.
+
+    Raises:
+        FitError: the schedule or one of its options does not exist, or they do not go together.
+    """
+
+    name = "lr"
+
+    def __init__(self, schedule: str = "cosine", warmup: float = 0.0, every: Literal["step", "epoch"] = "step", **options: Any) -> None:
+        known = [*SIZED, *TORCH]
+        if schedule not in known:
+            raise FitError(f"no schedule {schedule!r} (known: {listed(known)}){did_you_mean(schedule, known)}")
+        if warmup < 0:
+            raise FitError(f"warmup must not be negative, but is {warmup}")
+        if every == "epoch" and (warmup or schedule in SIZED):
+            raise FitError(f"warm-up and the schedule {schedule!r} count steps: leave out every=epoch")
+        self.schedule = schedule
+        self.warmup = warmup
+        self.every = every
+        self.options = _checked(schedule, options)
+        self._schedulers: list[lr_scheduler.LRScheduler] = []
+
+    @property
+    def sized_from_run(self) -> bool:
+        """Whether the schedule depends on the length of the run."""
+        return self.schedule == "cosine" or 0 < self.warmup < 1
+
+    @hookimpl
+    def on_fit_start(self, state: State) -> None:
+        if not self._schedulers or self.sized_from_run:
+            optimizers = [optimizer for update in state.updates.values() for optimizer in update.optimizers]
+            self._schedulers = [self._build(optimizer, state) for optimizer in optimizers]
+
+    @hookimpl
+    def on_step_end(self) -> None:
+        if self.every == "step":
+            self._advance()
+
+    @hookimpl
+    def on_epoch_end(self) -> None:
+        if self.every == "epoch":
+            self._advance()
+
+    def _advance(self) -> None:
+        for scheduler in self._schedulers:
+            scheduler.step()
+
+    def _build(self, optimizer: Optimizer, state: State) -> lr_scheduler.LRScheduler:
+        total = _steps_ahead(state) if self.sized_from_run else 0
+        warm = round(self.warmup * total) if self.warmup < 1 else int(self.warmup)
+        if self.schedule in SIZED:
+            schedule = after(warm_up(warm), warm, self._own(max(total - warm, 1)))
+            return lr_scheduler.LambdaLR(optimizer, schedule)
+        scheduler = TORCH[self.schedule](optimizer, **self.options)
+        if not warm:
+            return scheduler
+        rise = lr_scheduler.LambdaLR(optimizer, warm_up(warm))
+        return lr_scheduler.SequentialLR(optimizer, [rise, scheduler], milestones=[warm])
+
+    def _own(self, steps: int) -> Schedule:
+        return cosine(steps) if self.schedule == "cosine" else constant()
+
+
+def _steps_ahead(state: State) -> int:
+    if state.steps_total is None:
+        raise FitError("the learning rate cannot be sized from the run, whose length is unknown: pass fit(steps=...), or another schedule")
+    return max(state.steps_total - state.step, 1)
+
+
+def _checked(schedule: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Convert the options of a scheduler of torch; a schedule of our own has none."""
+    if schedule in SIZED:
+        if options:
+            word = next(iter(options))
+            raise FitError(f"schedule {schedule!r} has no option {word!r}{did_you_mean(word, ('schedule', 'warmup', 'every'))}")
+        return {}
+    who = f"schedule {schedule!r}"
+    bound = bind(TORCH[schedule], options | {"optimizer": None}, who)
+    del bound["optimizer"]
+    return bound
