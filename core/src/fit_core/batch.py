@@ -123,5 +123,5 @@ def join(outputs: list[Any]) -> Any:
 
 
 def detach(value: Any) -> Any:
-    """Take every tensor of a nested value out of its graph and to the CPU."""
-    return value.detach().cpu() if isinstance(value, Tensor) else map_structure(detach, value)
+    """Take every tensor of a nested value out of its graph."""
+    return value.detach() if isinstance(value, Tensor) else map_structure(detach, value)

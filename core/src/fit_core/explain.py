@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from fit_core.plan import Actor, HookPlan, Hooks
+from fit_core.plan import DEFAULTS, Actor, HookPlan, Hooks
 
 
 def explained(hooks: Hooks) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def how(plan: HookPlan, actor: Actor) -> str:
         return "wraps"
     if plan.kind in ("notice", "closing"):
         return "hears"
-    return "default" if actor.member.name == "defaults" else "replaces"
+    return "default" if actor.member.name == DEFAULTS else "replaces"
 
 
 def source_of(actor: Actor) -> str:

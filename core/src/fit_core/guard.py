@@ -65,8 +65,9 @@ class Guard:
     def _refuse(self, state: State, update: Update) -> bool:
         if self.policy == "skip":
             return False
-        if not math.isfinite(state.loss):
-            what = f"loss is {float(state.loss)}"
+        loss = float(state.loss.detach())
+        if not math.isfinite(loss):
+            what = f"loss is {loss}"
         else:
             bad = [name for name, grad in _named_gradients(state, update) if not bool(torch.isfinite(grad).all())]
             what = f"gradient of {bad[0]} is not finite" if bad else "the norm of the gradient is infinite"

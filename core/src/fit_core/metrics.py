@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from fit_core.batch import batch_size
+from fit_core.batch import batch_size, detach
 from fit_core.criterion import terms
 from fit_core.entrypoints import METRICS, load_named
 from fit_core.errors import FitError
@@ -251,7 +251,7 @@ class Meter:
         if self._block.fits(outputs, targets):
             self._block.add(outputs, targets)
         else:
-            self._update(outputs, targets)
+            self._update(detach(outputs), targets)
 
     def _empty_block(self) -> None:
         block = self._block.take()

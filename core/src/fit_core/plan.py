@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from fit_core.plugins import Holder, Member
     from fit_core.state import State
 
+DEFAULTS = "defaults"
+"""The name of the plugin that is asked last."""
+
 Call = Callable[..., Any]
 Tracer = Callable[[str, str | None, Call], Call]
 """`tracer(hook, plugin, call) -> call`: called when a traced plan is built, for each implementation and, with None
@@ -55,6 +58,8 @@ class Actor:
     wrapper: bool
 
     def __str__(self) -> str:
+        if self.member.name == DEFAULTS:
+            return "the core's default"
         return f"plugin {self.member.name!r} ({self.member.distribution})"
 
 

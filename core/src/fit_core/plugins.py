@@ -17,6 +17,7 @@ from fit_core import defaults, hookspecs
 from fit_core.entrypoints import PLUGINS, distribution, load, offered, unknown
 from fit_core.errors import FitError
 from fit_core.options import bind, parse_spec
+from fit_core.plan import DEFAULTS
 from fit_core.validate import check_hooks, find_hooks
 
 Builder = Callable[..., Any]
@@ -223,7 +224,7 @@ def register(members: Iterable[Member]) -> pluggy.PluginManager:
     """
     manager = pluggy.PluginManager("fit")
     manager.add_hookspecs(hookspecs)
-    for member in [*reversed(list(members)), Member("defaults", defaults, "fit-core")]:
+    for member in [*reversed(list(members)), Member(DEFAULTS, defaults, "fit-core")]:
         manager.register(member.holder(), name=member.name)
     return manager
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fit_core import update as stepping
-from fit_core.batch import call_model, detach, join, names_state
+from fit_core.batch import call_model, detach, join, move, names_state
 from fit_core.control import Control
 from fit_core.criterion import Criterion
 from fit_core.data import as_batches
@@ -30,6 +30,8 @@ from fit_core.state import Progress, State
 from fit_core.updates import Update, build_optimizer, check_parameters
 
 OptimizerLike = Optimizer | Callable[[Iterable[Any]], Optimizer]
+
+CPU = torch.device("cpu")
 
 
 class Trainer:
@@ -179,7 +181,7 @@ class Trainer:
         batches = as_batches(data, batch_size, False, "the data to predict")
         outputs: list[Any] = []
         with self._alone():
-            evaluation(self, batches, "predict", "", lambda state: outputs.append(detach(state.outputs)))
+            evaluation(self, batches, "predict", "", lambda state: outputs.append(move(detach(state.outputs), CPU)))
         return join(outputs)
 
     def stop(self, reason: str) -> None:

@@ -1,0 +1,101 @@
+"""Options written as text."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from fit_core import FitError
+from fit_core.options import bind, convert, parse_spec
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+class Colour(enum.Enum):
+    RED = "r"
+    GREEN = "g"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "value"),
+    [
+        ("3", int, 3),
+        ("-1e-3", float, -0.001),
+        ("yes", bool, True),
+        ("off", bool, False),
+        ("a b", str, "a b"),
+        ("x/y", Path, Path("x/y")),
+        ("red", Colour, Colour.RED),
+        ("g", Colour, Colour.GREEN),
+        ("min", Literal["min", "max"], "min"),
+        ("2", Literal[1, 2], 2),
+        ("none", int | None, None),
+        ("4", int | None, 4),
+        ("3", float | int, 3),
+        ("text", int | str, "text"),
+        ("[0.9,0.99]", list[float], [0.9, 0.99]),
+        ("[0.9,0.99]", tuple[float, float], (0.9, 0.99)),
+        ("[1,2,3]", tuple[int, ...], (1, 2, 3)),
+        ("[]", list[int], []),
+        ("3", Any, 3),
+        ("3.5", Any, 3.5),
+        ("true", Any, True),
+        ("word", Any, "word"),
+    ],
+)
+def test_text_becomes_what_the_hint_asks_for(text: str, hint: Any, value: Any) -> None:
+    converted = convert(text, hint, "option")
+    assert converted == value
+    assert type(converted) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "wanted"),
+    [
+        ("x", int, "int"),
+        ("2", bool, "bool"),
+        ("blue", Colour, "red or green"),
+        ("mid", Literal["min", "max"], "min or max"),
+        ("x", int | None, "none or int"),
+        ("1,2", list[float], "a list in brackets"),
+        ("[1]", tuple[float, float], "a list in brackets"),
+    ],
+)
+def test_other_text_is_refused(text: str, hint: Any, wanted: str) -> None:
+    with pytest.raises(FitError, match=f"option 'x' must be {wanted}"):
+        convert(text, hint, "option 'x'")
+
+
+def test_values_that_are_no_text_stay_as_they_are() -> None:
+    assert convert(3, str, "option") == 3
+
+
+def test_specs() -> None:
+    assert parse_spec("lr") == (None, "lr", {})
+    assert parse_spec("es-acc=early-stopping:patience=3,monitor=val_accuracy") == (
+        "es-acc",
+        "early-stopping",
+        {"patience": "3", "monitor": "val_accuracy"},
+    )
+    assert parse_spec("adam:betas=[0.9,0.99],path=a=b:c") == (None, "adam", {"betas": "[0.9,0.99]", "path": "a=b:c"})
+
+
+words = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
+texts = st.text(st.characters(categories=["Ll", "Nd"], include_characters="./:=-"), min_size=1, max_size=8)
+
+
+@given(words, st.dictionaries(words, texts, max_size=3))
+def test_what_is_written_is_what_is_read(name: str, options: dict[str, str]) -> None:
+    text = name + (":" + ",".join(f"{key}={value}" for key, value in options.items()) if options else "")
+    assert parse_spec(text) == (None, name, options)
+
+
+def test_bind_names_what_is_missing() -> None:
+    def factory(size: int, shape: str = "round") -> None:
+        pass
+
+    with pytest.raises(FitError, match="plugin 'x' needs a value for 'size'"):
+        bind(factory, {"shape": "flat"}, "plugin 'x'")
+    assert bind(factory, {"size": "3"}, "plugin 'x'") == {"size": 3}

@@ -1,0 +1,176 @@
+"""Nothing misspelt runs silently, and innocents are left alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from fit_core import FitError, hookimpl
+from fit_core.testing import tiny_trainer
+from torch import Tensor, nn
+
+
+def refused(plugin: Any) -> str:
+    with pytest.raises(FitError) as caught:
+        tiny_trainer(plugins=[plugin])
+    return str(caught.value)
+
+
+def line_of(function: Any) -> int:
+    line: int = function.__code__.co_firstlineno
+    return line
+
+
+def test_a_misspelt_hook() -> None:
+    class Plugin:
+        @hookimpl
+        def on_epoch_ends(self) -> None:
+            pass
+
+    here = f"plugin 'plugin' ({__file__}): on_epoch_ends at {__file__}:{line_of(Plugin.on_epoch_ends)}"
+    assert refused(Plugin()) == f"{here}: there is no hook 'on_epoch_ends'; did you mean 'on_epoch_end'?"
+
+
+def test_a_hook_that_resembles_nothing() -> None:
+    class Plugin:
+        @hookimpl
+        def xyzzy(self) -> None:
+            pass
+
+    assert refused(Plugin()).endswith("there is no hook 'xyzzy'; fit hooks lists them")
+
+
+def test_a_misspelt_argument() -> None:
+    class Plugin:
+        @hookimpl
+        def on_epoch_end(self, rows: Any) -> None:
+            pass
+
+    expected = "hook on_epoch_end has no argument 'rows' (it has: trainer, state, row); did you mean 'row'?"
+    assert refused(Plugin()).endswith(expected)
+
+
+def test_an_argument_with_a_default() -> None:
+    class Plugin:
+        @hookimpl
+        def on_epoch_end(self, row: Any = None) -> None:
+            pass
+
+    assert refused(Plugin()).endswith("argument 'row' must have no default value, or it would never be passed; remove it")
+
+
+def test_open_argument_lists() -> None:
+    class Plugin:
+        @hookimpl
+        def on_epoch_end(self, **kwargs: Any) -> None:
+            pass
+
+    assert "a hook takes no *kwargs; name the arguments you use" in refused(Plugin())
+
+
+@pytest.mark.parametrize("name", ["on_epoch_end", "forward", "zero_grad"])
+def test_a_forgotten_decorator(name: str) -> None:
+    class Plugin:
+        @hookimpl
+        def on_fit_start(self) -> None:
+            pass
+
+    function = {
+        "on_epoch_end": lambda self: None,
+        "forward": lambda self, state: None,
+        "zero_grad": lambda self, trainer: None,
+    }[name]
+
+    def method(self: Any) -> None:
+        pass
+
+    if name == "on_epoch_end":
+        function = method
+    function.__name__, function.__qualname__ = name, f"Plugin.{name}"
+    setattr(Plugin, name, function)
+    assert refused(Plugin()).endswith("is named like a hook but would never be called; put @hookimpl above it")
+
+
+def test_an_override_that_drops_the_decorator() -> None:
+    class Base:
+        @hookimpl
+        def on_epoch_end(self) -> None:
+            pass
+
+        @hookimpl
+        def on_fit_start(self) -> None:
+            pass
+
+    class Child(Base):
+        def on_epoch_end(self) -> None:
+            pass
+
+    assert "on_epoch_end" in refused(Child())
+    assert "put @hookimpl above it" in refused(Child())
+
+
+def test_wrappers() -> None:
+    class NoYield:
+        @hookimpl(wrapper=True)
+        def forward(self) -> None:
+            pass
+
+    class NotMarked:
+        @hookimpl
+        def forward(self) -> Any:
+            return (yield)
+
+    class OldStyle:
+        @hookimpl(hookwrapper=True)
+        def forward(self) -> Any:
+            yield
+
+    class Closing:
+        @hookimpl(wrapper=True)
+        def on_fit_end(self) -> Any:
+            return (yield)
+
+    assert refused(NoYield()).endswith("a wrapper must yield once; write: result = yield; return result")
+    assert refused(NotMarked()).endswith("it yields, so it must be marked @hookimpl(wrapper=True)")
+    assert refused(OldStyle()).endswith("hookwrapper=True is the old style; use wrapper=True and return (yield)")
+    assert refused(Closing()).endswith("on_fit_end takes no wrappers, so that every plugin hears it; use a plain hook")
+
+
+def test_innocents_are_left_alone() -> None:
+    class Module(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)
+
+        @hookimpl
+        def on_fit_start(self) -> None:
+            pass
+
+        def zero_grad(self) -> None:  # type: ignore[override]
+            pass
+
+        def train_step(self, model: Any, x: Any, y: Any) -> None:
+            pass
+
+        @property
+        def on_epoch_end(self) -> Any:
+            raise RuntimeError("no property is evaluated")
+
+    class WithLambda:
+        def __init__(self) -> None:
+            self.train_step = lambda model, x: None
+
+        @hookimpl
+        def on_fit_start(self) -> None:
+            pass
+
+        @staticmethod
+        @hookimpl
+        def on_fit_end() -> None:
+            pass
+
+    trainer = tiny_trainer(plugins=[Module(2, 2), WithLambda()])
+    acting = {name: [a.member.name for a in plan.actors] for name, plan in trainer.hooks.plans.items()}
+    assert acting["on_fit_start"] == ["module", "with-lambda"]
+    assert acting["on_fit_end"] == ["with-lambda"]
+    assert re.match("defaults", acting["train_step"][0])
