@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,10 +40,13 @@ class Colour(enum.Enum):
         ("[0.9,0.99]", tuple[float, float], (0.9, 0.99)),
         ("[1,2,3]", tuple[int, ...], (1, 2, 3)),
         ("[]", list[int], []),
+        ("[2,5]", Iterable[int], [2, 5]),
+        ("[a]", Sequence[str], ["a"]),
         ("3", Any, 3),
         ("3.5", Any, 3.5),
         ("true", Any, True),
         ("word", Any, "word"),
+        ("[1,2.5,x]", Any, [1, 2.5, "x"]),
     ],
 )
 def test_text_becomes_what_the_hint_asks_for(text: str, hint: Any, value: Any) -> None:

@@ -6,6 +6,8 @@ import random
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -74,9 +76,8 @@ def random_states_aside(device: torch.device) -> Iterator[None]:
 
 
 def set_seed(seed: int) -> None:
-    """Seed Python, numpy (if it is loaded) and torch on every device."""
+    """Seed Python, numpy (if it is installed: what is imported later may draw from it) and torch on every device."""
     random.seed(seed)
-    numpy: Any = sys.modules.get("numpy.random")
-    if numpy:
-        numpy.seed(seed % 2**32)
+    if find_spec("numpy"):
+        import_module("numpy.random").seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -7,12 +7,13 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
 from fit_core.errors import FitError, did_you_mean, listed
 
+SEQUENCES = (list, tuple, Iterable, Sequence)
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -69,8 +70,19 @@ def keywords(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 
 
 def type_hints(factory: Callable[..., Any]) -> dict[str, Any]:
-    """Return the type hints of a function, or of a class's constructor."""
-    return typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    """Return the type hints of a function, or of a class's constructor.
+
+    A hint that names what is imported for type checkers only is `Any`.
+    """
+    function: Any = factory.__init__ if inspect.isclass(factory) else factory
+    return {name: _hint(annotation, function) for name, annotation in getattr(function, "__annotations__", {}).items()}
+
+
+def _hint(annotation: Any, function: Any) -> Any:
+    try:
+        return typing.get_type_hints(types.SimpleNamespace(__annotations__={"it": annotation}), function.__globals__)["it"]
+    except NameError:
+        return Any
 
 
 def convert(value: Any, hint: Any, who: str) -> Any:
@@ -102,7 +114,7 @@ def describe(hint: Any) -> str:
             names += [item.name.lower() for item in member]
         elif member is type(None):
             names.append("none")
-        elif typing.get_origin(member) in (list, tuple):
+        elif member in SEQUENCES or typing.get_origin(member) in SEQUENCES:
             names.append(f"a list in brackets, such as [{'1,2' if float in typing.get_args(member) else 'a,b'}]")
         else:
             names.append(getattr(member, "__name__", str(member)).lower())
@@ -112,7 +124,7 @@ def describe(hint: Any) -> str:
 def _members(hint: Any) -> list[Any]:
     """Return the alternatives of a union, narrow types first, so that `int | str` reads 3 as a number."""
     if hint is Any or hint is inspect.Parameter.empty:
-        return [int, float, bool, str]
+        return [int, float, bool, list, str]
     if typing.get_origin(hint) in (Union, types.UnionType):
         order = [type(None), bool, int, float]
         members = list(typing.get_args(hint))
@@ -135,8 +147,8 @@ def _convert(text: str, hint: Any) -> Any:
         return _choose(text, {str(value): value for value in typing.get_args(hint)})
     if inspect.isclass(hint) and issubclass(hint, enum.Enum):
         return _choose(text.lower(), {item.name.lower(): item for item in hint} | {str(item.value).lower(): item for item in hint})
-    if origin in (list, tuple) or hint in (list, tuple):
-        return _sequence(text, hint, origin or hint)
+    if origin in SEQUENCES or hint in SEQUENCES:
+        return _sequence(text, hint, tuple if tuple in (origin, hint) else list)
     raise ValueError(f"no text can become {hint}")
 
 

@@ -159,7 +159,7 @@ def run_fit(*arguments: str | Path, cwd: Path, timeout: float = 120) -> Outcome:
         cwd: the folder to run in.
         timeout: seconds after which it is killed.
     """
-    command = [sys.executable, "-m", "fit_core", *map(str, arguments)]
+    command = [sys.executable, "-P", "-m", "fit_core", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
     return Outcome(done.returncode, done.stdout, done.stderr, cwd)

@@ -1,0 +1,257 @@
+"""The command line, in processes of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fit_core.testing import TINY_SCRIPT, Outcome
+from fit_core.validate import SPECS
+
+Run = Callable[..., Outcome]
+
+
+def test_train_prints_a_line_per_epoch_and_keeps_a_manifest(run_script: Run) -> None:
+    done = run_script(TINY_SCRIPT, "--lr", "0.05", "--seed", "7")
+    assert (done.code, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines[:2]] == ["epoch 1/2", "epoch 2/2"]
+    assert lines[2].startswith("test_loss ")
+    assert lines[3] == f"files in {done.run_dir.relative_to(done.cwd)}"
+    assert done.run_dir.parent == done.cwd / "runs" / "script"
+    manifest = done.manifest
+    assert (manifest["status"], manifest["seed"], manifest["epochs"]) == ("done", 7, 2)
+    assert manifest["options"] == {"lr": 0.05}
+    assert manifest["command"][1:3] == ["train", "script.py"]
+    assert manifest["script"]["text"].strip() == TINY_SCRIPT.strip()
+    assert manifest["plugins"][0]["name"] == "console"
+    assert manifest["last_row"]["epoch"] == 2
+    assert manifest["test"].keys() == {"test_loss"}
+
+
+def test_quiet_prints_nothing(run_script: Run) -> None:
+    done = run_script(TINY_SCRIPT, "-q", "--epochs", "1", "--run-dir", "here")
+    assert (done.code, done.stdout, done.stderr) == (0, "", "")
+    assert done.run_dir == done.cwd / "here"
+    assert done.manifest["epochs"] == 1
+
+
+def test_the_same_seed_gives_the_same_numbers(run_script: Run) -> None:
+    script = """
+    import random, numpy, torch
+    drawn = random.random(), numpy.random.rand(), torch.rand(1).item()
+    from fit_core.testing import tiny_trainer
+    def build_trainer(seed: int = 0):
+        print("drawn", seed, drawn)
+        return tiny_trainer(epochs=1)
+    """
+    first, second = run_script(script, "--seed", "5"), run_script(script, "--seed", "5")
+    assert first.stdout.splitlines()[0].startswith("drawn 5 (")
+    assert first.stdout.splitlines()[0] == second.stdout.splitlines()[0]
+    drawn = run_script(script)
+    assert drawn.stdout.split()[1] == str(drawn.manifest["seed"]), "a seed that is not given is drawn and recorded"
+
+
+SCRIPTS = {
+    "no build_trainer": ("def build_train(): pass", r"defines no build_trainer(); did you mean 'build_train'?"),
+    "no return": ("def build_trainer(): pass", "build_trainer() must return a Trainer, not NoneType; has it a return?"),
+    "no default": ("def build_trainer(lr): pass", "build_trainer needs a default value for 'lr', so that it can be an option"),
+    "no data": (
+        "from fit_core.testing import tiny_trainer\ndef build_trainer(): return tiny_trainer(train_data=None, epochs=1)",
+        "there is no training data: pass fit(train_data, ...) or Trainer(train_data=...)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_mistakes_in_a_script_are_one_line_and_exit_code_2(run_script: Run, name: str) -> None:
+    source, message = SCRIPTS[name]
+    done = run_script(source)
+    assert done.code == 2
+    assert done.stderr.startswith("fit: ")
+    assert done.stderr.endswith(message + "\n")
+    assert done.stderr.count("\n") == 1
+
+
+ARGUMENTS = {
+    "plugin": (["--plugins", "loging"], "fit: no plugin named 'loging'"),
+    "package": (["--plugins", "visdom"], "fit: no plugin named 'visdom'; try: pip install fit-vis"),
+    "option of fit or script": (["--lrr", "1"], "No such option '--lrr'. Did you mean '--lr'?"),
+    "type": (["--lr", "high"], "--lr must be float, not 'high'"),
+    "epochs": (["--epochs", "0"], "0 is not in the range x>=1"),
+    "spec": (["-p", "console:x"], "fit: cannot read the option 'x' in 'console:x'; write key=value"),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_mistakes_on_the_command_line_exit_with_2(run_script: Run, name: str) -> None:
+    arguments, message = ARGUMENTS[name]
+    done = run_script(TINY_SCRIPT, *arguments)
+    assert done.code == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(done.cwd.glob("runs/**")), "nothing is left behind"
+
+
+def test_a_missing_script(run_fit: Run) -> None:
+    done = run_fit("train", "nix.py")
+    assert (done.code, done.stderr) == (2, "fit: there is no script 'nix.py'\n")
+
+
+def test_a_bug_keeps_its_traceback_with_a_note(run_script: Run) -> None:
+    done = run_script("""
+    from fit_core import hookimpl
+    from fit_core.testing import tiny_trainer
+    @hookimpl
+    def on_batch_end(state):
+        1 / 0
+    def build_trainer():
+        return tiny_trainer(epochs=1, plugins=[on_batch_end])
+    """)
+    assert done.code == 1
+    assert "ZeroDivisionError: division by zero" in done.stderr
+    assert "raised in hook on_batch_end of plugin 'on-batch-end'" in done.stderr
+    assert (done.manifest["status"], done.manifest["error"]) == ("failed", "ZeroDivisionError: division by zero")
+
+
+def test_a_run_that_fails_exits_with_1(run_script: Run) -> None:
+    done = run_script("""
+    import torch
+    from fit_core.testing import tiny_trainer
+    def build_trainer():
+        return tiny_trainer(epochs=1, train_data=[(torch.full((2, 4), torch.nan), torch.zeros(2, dtype=torch.int64))])
+    """)
+    assert done.code == 1
+    assert done.stderr.startswith("fit: loss is nan: update 'main', in epoch 1, batch 1 (train), step 1")
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_interrupted_run_exits_with_130(run_script: Run) -> None:
+    done = run_script("""
+    from fit_core import hookimpl
+    from fit_core.testing import tiny_trainer
+    class Interrupt:
+        @hookimpl
+        def on_batch_end(self):
+            raise KeyboardInterrupt
+        @hookimpl
+        def on_fit_end(self):
+            print("the end was heard")
+    def build_trainer():
+        return tiny_trainer(epochs=1, plugins=[Interrupt()])
+    """)
+    assert (done.code, done.stdout, done.stderr) == (130, "the end was heard\n", "\nfit: interrupted\n")
+    assert done.manifest["status"] == "interrupted"
+
+
+def test_a_script_is_a_plugin_and_can_run_itself(run_script: Run) -> None:
+    import subprocess
+    import sys
+
+    source = TINY_SCRIPT + "\nif __name__ == '__main__':\n    import fit_core\n    fit_core.run(build_trainer)\n"
+    first = run_script(source, "--epochs", "1")
+    assert first.code == 0
+    again = subprocess.run([sys.executable, "script.py", "--epochs", "1"], cwd=first.cwd, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.startswith("epoch 1/1  loss ")
+
+
+def test_help_of_a_script_shows_its_options(run_script: Run) -> None:
+    done = run_script(
+        '''
+    from typing import Literal
+    def build_trainer(lr: float = 0.1, deep: bool = False, norm: Literal["batch", "layer"] = "batch"):
+        """Train something.
+
+        Args:
+            lr: the highest
+                learning rate.
+            deep: more layers.
+        """
+    ''',
+        "--help",
+    )
+    assert done.code == 0
+    text = " ".join(done.stdout.split())
+    assert "Train something." in text
+    assert "--lr FLOAT the highest learning rate. [default: 0.1]" in text
+    assert "--deep / --no-deep more layers." in text
+    assert "--norm BATCH OR LAYER [default: batch]" in text
+    assert "--plugins NAMES" in text
+
+
+def test_explain_reads_the_plan(run_script: Run) -> None:
+    source = """
+    from fit_core import hookimpl
+    from fit_core.testing import tiny_trainer
+    class Mine:
+        @hookimpl(wrapper=True)
+        def forward(self):
+            return (yield)
+        @hookimpl
+        def should_step(self):
+            return True
+    def build_trainer():
+        return tiny_trainer(epochs=1, plugins=[Mine()], quiet=False)
+    """
+    done = run_script(source, "--format", "json", command="explain")
+    assert done.code == 0
+    hooks = {hook["hook"]: hook for hook in json.loads(done.stdout)}
+    assert list(hooks) == list(SPECS)
+    assert [(a["plugin"], a["how"]) for a in hooks["forward"]["actors"]] == [("mine", "wraps"), ("defaults", "default")]
+    assert [(a["plugin"], a["how"]) for a in hooks["should_step"]["actors"]] == [("mine", "replaces"), ("defaults", "default")]
+    assert hooks["forward"]["actors"][0]["source"] == "script.py:5"
+    assert hooks["on_epoch_end"]["actors"][0]["plugin"] == "console"
+    text = run_script(source, command="explain").stdout
+    assert "forward  (stage)\n    1. mine      wraps" in text
+    assert "nobody: on_setup, " in text
+
+
+def test_hooks(run_fit: Run) -> None:
+    drawing = run_fit("hooks").stdout
+    assert all(name in drawing for name in SPECS)
+    one = run_fit("hooks", "on_epoch_end")
+    assert one.stdout.startswith("on_epoch_end(trainer, state, row)  (notice)\n\nRead the row")
+    wrong = run_fit("hooks", "on_epoch")
+    assert (wrong.code, wrong.stderr) == (2, "fit: there is no hook 'on_epoch'; did you mean 'on_epoch_end'?\n")
+
+
+def test_plugins(run_fit: Run) -> None:
+    assert "console" in run_fit("plugins").stdout
+    one = run_fit("plugins", "console")
+    assert "Prints one line per epoch" in one.stdout
+    assert "Hooks: on_epoch_end, on_fit_end" in one.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["plugins"], ["hooks"], ["train", "--help"], ["--version"]])
+def test_answers_that_need_no_torch_do_not_import_it(arguments: list[str], tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    code = f"import sys; from fit_core.cli import main; code = main({arguments!r}); sys.exit(code or ('torch' in sys.modules) * 9)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_a_script_is_imported_under_its_stem_with_its_folder_on_the_path(run_script: Run) -> None:
+    """The folder of a script is importable, and its module has its stem's name."""
+    done = run_script("""
+    import helper_beside_the_script
+    from fit_core.testing import tiny_trainer
+    def build_trainer():
+        print(__name__, helper_beside_the_script.VALUE)
+        return tiny_trainer(epochs=1)
+    """)
+    assert "ModuleNotFoundError" in done.stderr
+    (done.cwd / "helper_beside_the_script.py").write_text("VALUE = 3")
+    done = run_script((done.cwd / "script.py").read_text())
+    assert done.stdout.startswith("script 3\n")
+
+
+def test_a_script_named_like_a_module(run_fit: Run, tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text(TINY_SCRIPT)
+    done = run_fit("train", "json.py")
+    assert (done.code, done.stderr) == (2, "fit: the script json.py has the name of a module that is imported already; rename it\n")
