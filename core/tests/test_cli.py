@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from fit_core.testing import TINY_SCRIPT, Outcome
 from fit_core.validate import SPECS
 

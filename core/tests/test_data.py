@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
 from fit_core import FitError
 from fit_core.batch import batch_size, join, move, split
 from fit_core.data import as_batches, length
 from fit_core.testing import tiny_trainer
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 X, Y = torch.randn(10, 4, generator=torch.Generator().manual_seed(0)), torch.arange(10) % 3
 Pair = namedtuple("Pair", "inputs targets")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
 from fit_core import Trainer, hookspecs
 from fit_core.testing import record_hooks, tiny_trainer
 from fit_core.validate import SPECS
@@ -23,7 +24,13 @@ class Line:
 
     def calls(self, loops: dict[str, int]) -> list[str]:
         """Unroll a line and what is inside into the hooks that are called."""
-        inside = [call for line in self.inside for call in line.calls(loops if self.text != "for each pass over validation data" else {**loops, "for each batch": EVAL_BATCHES})]
+        inside = [
+            call
+            for line in self.inside
+            for call in line.calls(
+                loops if self.text != "for each pass over validation data" else {**loops, "for each batch": EVAL_BATCHES}
+            )
+        ]
         if self.text in loops:
             return inside * loops[self.text]
         return [self.text, *inside] if self.text in SPECS else inside

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from fit_core import State, Trainer, TrainingError, hookimpl
 from fit_core.testing import record_hooks, tiny_batches, tiny_trainer
 

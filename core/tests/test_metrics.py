@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from fit_core import FitError
 from fit_core.criterion import Criterion, terms
 from fit_core.mean import WeightedMean
 from fit_core.metrics import Accuracy, FunctionMetric, resolve_metrics
 from fit_core.state import Progress, State
 from fit_core.testing import tiny_trainer
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 SAMPLES = 24
 cuttings = st.lists(st.integers(1, SAMPLES - 1), unique=True).map(lambda cuts: [0, *sorted(cuts), SAMPLES])
 
 
 def cut(cuts: list[int], *arrays: Tensor) -> list[tuple[Tensor, ...]]:
-    return [tuple(array[a:b] for array in arrays) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [tuple(array[a:b] for array in arrays) for a, b in itertools.pairwise(cuts)]
 
 
 def data(seed: int, kind: str) -> tuple[Tensor, Tensor]:

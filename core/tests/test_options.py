@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from fit_core import FitError
-from fit_core.options import bind, convert, parse_spec
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fit_core import FitError
+from fit_core.options import bind, convert, parse_spec
 
 
 class Colour(enum.Enum):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pluggy
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
 from fit_core import FitError, defaults, hookspecs
 from fit_core.hookspecs import hookimpl
 from fit_core.plan import Hooks
 from fit_core.plugins import Member
 from fit_core.state import Progress, State
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import nn
 
 HOOKS = ("forward", "on_batch_end", "on_epoch_end")
 ARGUMENTS = {"forward": ("trainer", "state"), "on_batch_end": ("trainer", "state"), "on_epoch_end": ("trainer", "state", "row")}
@@ -73,6 +76,15 @@ def make_plugin(name: str, drawn: list[dict[str, Any]], heard: list[Any]) -> Any
     return namespace["Plugin"]()
 
 
+def ask(heard: list[Any], call: Callable[[], Any]) -> tuple[Any, Any, list[Any]]:
+    """Return the result, the exception, and who acted."""
+    heard.clear()
+    try:
+        return call(), None, list(heard)
+    except (Boom, FitError) as error:
+        return None, (type(error), str(error)), list(heard)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.lists(implementations(), min_size=1, max_size=3, unique_by=lambda i: i["hook"]), max_size=5))
 def test_the_plan_equals_pluggys_own_call(drawn: list[list[dict[str, Any]]]) -> None:
@@ -88,15 +100,8 @@ def test_the_plan_equals_pluggys_own_call(drawn: list[list[dict[str, Any]]]) -> 
         given = {name: values[name] for name in ARGUMENTS[hook]}
         stage = hook == "forward"
 
-        def ask(call: Any, **or_positions: Any) -> tuple[Any, Any, list[Any]]:
-            heard.clear()
-            try:
-                return call(), None, list(heard)
-            except (Boom, FitError) as error:
-                return None, (type(error), str(error)), list(heard)
-
-        result, error, order = ask(lambda hook=hook, given=given: getattr(manager.hook, hook)(**given))
-        ours, our_error, our_order = ask(lambda hook=hook, given=given: getattr(hooks, hook)(*given.values()))
+        result, error, order = ask(heard, partial(getattr(manager.hook, hook), **given))
+        ours, our_error, our_order = ask(heard, partial(getattr(hooks, hook), *given.values()))
         assert our_order == order
         if stage and result is None and error is None:
             assert our_error is not None

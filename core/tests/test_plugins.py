@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import nn
+
 from fit_core import FitError, Trainer, hookimpl
 from fit_core.plugins import kebab_case
 from fit_core.testing import record_hooks, tiny_trainer
-from torch import nn
 
 ZOO = """
 from typing import Literal
@@ -147,7 +148,9 @@ def test_only_what_is_asked_for_is_imported(zoo: None, distribution: MakeDistrib
     distribution("fit-broken", "import no_such_module", "broken = fit_broken:Broken")
     assert names("zebra") == ["zebra"]
     assert "fit_broken" not in sys.modules
-    with pytest.raises(FitError, match=r"'broken' of fit-broken 1.2 cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"):
+    with pytest.raises(
+        FitError, match=r"'broken' of fit-broken 1.2 cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"
+    ):
         tiny_trainer(plugins=["broken"])
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from fit_core import FitError, State, StateKey, Trainer, freeze, hookimpl
 from fit_core.testing import record_hooks, tiny_batches, tiny_trainer
-from torch import Tensor, nn
 
 
 def test_fit_learns_and_returns_its_rows() -> None:
@@ -78,7 +79,10 @@ def test_wrong_arguments_of_fit(arguments: dict[str, Any], message: str) -> None
         ({"train_data": 3}, "train_data must be a DataLoader, .* not int"),
         ({"train_data": [(1, 2, 3)]}, "write a hook prepare_batch"),
         ({"loss_fn": None}, "the trainer has no loss_fn, and the model's outputs carry no loss"),
-        ({"loss_fn": nn.CrossEntropyLoss(reduction="none")}, "hook compute_loss must return a tensor with one element, .* a tensor of shape"),
+        (
+            {"loss_fn": nn.CrossEntropyLoss(reduction="none")},
+            "hook compute_loss must return a tensor with one element, .* a tensor of shape",
+        ),
         ({"finite": "maybe"}, "finite must be 'stop', 'skip' or 'off', not 'maybe'"),
         ({"log_every": 0}, "log_every must be at least 1"),
     ],

@@ -6,9 +6,10 @@ import re
 from typing import Any
 
 import pytest
+from torch import Tensor, nn
+
 from fit_core import FitError, hookimpl
 from fit_core.testing import tiny_trainer
-from torch import Tensor, nn
 
 
 def refused(plugin: Any) -> str:

@@ -124,7 +124,8 @@ def element_terms(outputs: Any, targets: Any) -> Weight | None:
         return None
     if outputs.shape == targets.shape:
         return outputs.numel()
-    return math.prod(tuple(torch.broadcast_shapes(outputs.shape, targets.shape)))
+    elements: int = math.prod(torch.broadcast_shapes(outputs.shape, targets.shape))
+    return elements
 
 
 def terms(state: State) -> Weight:

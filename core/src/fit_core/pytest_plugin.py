@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def tiny_trainer() -> Callable[..., Trainer]:
-    """`tiny_trainer(plugins=[...])`: see `fit_core.testing.tiny_trainer`."""
+    """Make a trainer that runs in milliseconds; see `fit_core.testing.tiny_trainer`."""
     from fit_core import testing
 
     return testing.tiny_trainer
@@ -24,7 +24,7 @@ def tiny_trainer() -> Callable[..., Trainer]:
 
 @pytest.fixture
 def record_hooks() -> Callable[..., Any]:
-    """`with record_hooks(trainer) as calls:`: see `fit_core.testing.record_hooks`."""
+    """Record the hooks that are called; see `fit_core.testing.record_hooks`."""
     from fit_core import testing
 
     return testing.record_hooks
@@ -32,7 +32,7 @@ def record_hooks() -> Callable[..., Any]:
 
 @pytest.fixture
 def run_fit(tmp_path: Path) -> Callable[..., Outcome]:
-    """`run_fit("plugins")` in a temporary folder: see `fit_core.testing.run_fit`."""
+    """Run `fit` in a temporary folder; see `fit_core.testing.run_fit`."""
     from fit_core import testing
 
     return partial(testing.run_fit, cwd=tmp_path)
@@ -40,7 +40,7 @@ def run_fit(tmp_path: Path) -> Callable[..., Outcome]:
 
 @pytest.fixture
 def run_script(tmp_path: Path) -> Callable[..., Outcome]:
-    """`run_script(source, "--epochs", "2")` in a temporary folder: see `fit_core.testing.run_script`."""
+    """Run a script in a temporary folder; see `fit_core.testing.run_script`."""
     from fit_core import testing
 
     return partial(testing.run_script, cwd=tmp_path)

@@ -1,10 +1,10 @@
 """The test kit: what the tests of a plugin stand on. pytest finds the same as fixtures.
 
-    def test_it(tiny_trainer, record_hooks):
-        trainer = tiny_trainer(plugins=[MyPlugin()])
-        with record_hooks(trainer) as calls:
-            trainer.fit(epochs=2)
-        assert calls.of("my-plugin") == ["on_epoch_end", "on_epoch_end"]
+def test_it(tiny_trainer, record_hooks):
+    trainer = tiny_trainer(plugins=[MyPlugin()])
+    with record_hooks(trainer) as calls:
+        trainer.fit(epochs=2)
+    assert calls.of("my-plugin") == ["on_epoch_end", "on_epoch_end"]
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from fit_core import FitError, State, Trainer, hookimpl
 from fit_core.testing import TINY_SCRIPT, Outcome
 from fit_logging import CSV, Progress

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from fit_core import FitError, State, Trainer, hookimpl
 from fit_core.testing import TINY_SCRIPT, Outcome, tiny_batches
 from fit_schedulers import EarlyStopping
@@ -76,7 +77,9 @@ def test_the_direction_comes_from_the_metric(tiny_trainer: TinyTrainer) -> None:
 
 def test_a_missing_value_is_an_error_at_the_first_epoch(tiny_trainer: TinyTrainer) -> None:
     trainer = tiny_trainer(plugins=["early-stopping:monitor=val_los,mode=min"])
-    with pytest.raises(FitError, match=r"monitors 'val_los', but the row has: epoch, loss, lr, seconds, val_loss; did you mean 'val_loss'\?"):
+    with pytest.raises(
+        FitError, match=r"monitors 'val_los', but the row has: epoch, loss, lr, seconds, val_loss; did you mean 'val_loss'\?"
+    ):
         trainer.fit(epochs=2)
     assert len(trainer.history) == 1
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
 from fit_core import FitError, State, Trainer, hookimpl
 from fit_core.testing import tiny_batches
 from fit_schedulers import LR
 from fit_schedulers.schedules import after, constant, cosine, warm_up
-from torch import nn
-from torch.optim import lr_scheduler
 
 TinyTrainer = Callable[..., Trainer]
 

@@ -11,18 +11,16 @@ from typing import Any
 
 import pytest
 import torch
-from fit_core import State, Trainer, hookimpl
-from fit_core.testing import tiny_batches, tiny_trainer
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from fit_core import State, Trainer, hookimpl
+from fit_core.testing import tiny_batches, tiny_trainer
 
 OPTIMIZERS = [partial(torch.optim.SGD, lr=0.1, momentum=0.9), partial(torch.optim.Adam, lr=0.01)]
 
 
-def default_plugins() -> list[str]:
-    pytest.importorskip("fit_logging")
-    pytest.importorskip("fit_schedulers")
-    return ["logging", "schedulers"]
+PLUGINS = ["logging", "schedulers"]
 
 
 class Leave(Exception):
@@ -43,7 +41,7 @@ def test_three_steps_on_meta_read_nothing(optimizer: Any, tmp_path: Any, capsys:
         model=nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).to("meta"),
         optimizer=optimizer,
         metrics=["accuracy"],
-        plugins=[*default_plugins(), LeaveAtThirdStep()],
+        plugins=[*PLUGINS, LeaveAtThirdStep()],
         run_dir=tmp_path,
         train_data=tiny_batches(5),
     )
@@ -90,7 +88,7 @@ def test_reads_per_step_are_those_of_the_plain_loop_and_one_of_the_guard(
             theirs.zero_grad()
     counter = CountReads()
     watch = ReadsPerStep(counter)
-    plugins = [*default_plugins(), watch]
+    plugins = [*PLUGINS, watch]
     trainer = tiny_trainer(optimizer=optimizer, metrics=["accuracy"], plugins=plugins, finite=finite, run_dir=tmp_path, train_data=batches)
     with counter:
         trainer.fit(epochs=1)
@@ -121,7 +119,9 @@ def calls_in_a_step(plugins: list[Any]) -> Counter[str]:
         @hookimpl
         def on_safe_point(self, state: State) -> None:
             counting = state.step == 2
-            sys.setprofile((lambda frame, event, _: calls.update([frame.f_code.co_name]) if event == "call" else None) if counting else None)
+            sys.setprofile(
+                (lambda frame, event, _: calls.update([frame.f_code.co_name]) if event == "call" else None) if counting else None
+            )
 
     tiny_trainer(plugins=[Profile(), *plugins], train_data=tiny_batches(4)).fit(epochs=1)
     return calls

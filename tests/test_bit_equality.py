@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from fit_core import Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from fit_core import Trainer
 
 EPOCHS = 3
 
@@ -45,8 +46,6 @@ def plain_loop(model: nn.Module, data: Iterable[Any], optimizer: torch.optim.Opt
 def test_parameters_equal_those_of_the_plain_loop(
     validate: bool, optimizer: Callable[..., torch.optim.Optimizer], plugins: list[str], tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if plugins:
-        pytest.importorskip("fit_logging")
     ours, theirs = model(), model()
     theirs.load_state_dict(copy.deepcopy(ours.state_dict()))
     torch.manual_seed(7)

@@ -1,0 +1,83 @@
+"""Chores: `nox -s lint types`, and what takes longer than every commit should."""
+
+import tempfile
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PLUGINS = sorted((ROOT / "plugins").glob("fit-*"))
+SOURCES = [ROOT / "core" / "src", *(plugin / "src" for plugin in PLUGINS)]
+CONSTRAINED = ("-c", str(ROOT / "constraints.txt"))
+
+nox.options.sessions = ["lint", "types"]
+nox.needs_version = ">=2024.4"
+
+SCRIPT = """
+from fit_core.testing import tiny_trainer
+
+def build_trainer(epochs: int = 2):
+    return tiny_trainer(epochs=epochs, metrics=["accuracy"], quiet=False)
+"""
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, formatting, and who may import whom."""
+    session.install(*CONSTRAINED, "ruff", "import-linter")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports", env={"PYTHONPATH": ":".join(map(str, SOURCES))})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
+    session.install(*CONSTRAINED, "mypy", "hypothesis", "pytest", "-e", f"{ROOT / 'core'}[examples]", *editable)
+    session.run("mypy", *map(str, SOURCES), "examples")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build every package's wheel into dist/."""
+    _wheels(session, ROOT / "dist")
+
+
+@nox.session
+def wheels(session: nox.Session) -> None:
+    """Install built wheels outside of the repository: the core alone trains; the plugins are found when they are there."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        core, *plugins = _wheels(session, folder / "dist")
+        session.install(*CONSTRAINED, str(core), "numpy")
+        (folder / "script.py").write_text(SCRIPT)
+        session.chdir(folder)
+        _expect(session, ["fit", "plugins"], ["console  fit-core"], lacks="logging")
+        _expect(session, ["fit", "train", "script.py"], ["epoch 2/2", "test_accuracy"])
+        session.install("--no-deps", *map(str, plugins))
+        _expect(session, ["fit", "plugins"], ["logging ", "schedulers "])
+        _expect(session, ["fit", "train", "script.py", "--plugins", "logging,schedulers"], ["val_accuracy", "2/2", "test_accuracy"])
+        histories = list(folder.glob("runs/script/*/history.csv"))
+        if len(histories) != 1:
+            session.error(f"expected one history.csv, found {histories}")
+
+
+@nox.session(python=False)
+def full(session: nox.Session) -> None:
+    """Run everything that .ci/run leaves out."""
+    session.run("tox", "-m", "matrix", external=True)
+    session.notify("wheels")
+
+
+def _wheels(session: nox.Session, folder: Path) -> list[Path]:
+    session.run("pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT / "core"), *map(str, PLUGINS))
+    built = {wheel.name.split("-")[0]: wheel for wheel in folder.glob("*.whl")}
+    return [built["fit_core"], *(built[plugin.name.replace("-", "_")] for plugin in PLUGINS)]
+
+
+def _expect(session: nox.Session, command: list[str], has: list[str], lacks: str | None = None) -> None:
+    output = session.run(*command, silent=True, env={"OMP_NUM_THREADS": "1"})
+    missing = [text for text in has if text not in output]
+    if missing or (lacks and lacks in output):
+        session.error(f"{' '.join(command)} printed, without {missing}:\n{output}")

@@ -1,0 +1,89 @@
+"""Every code block of README and docs runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fit_core import hookspecs
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("**/*.md")),
+    *sorted(ROOT.glob("plugins/*/README.md")),
+    ROOT / "core" / "README.md",
+]
+LANGUAGES = {"python", "console", "toml", "text"}
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    return re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def python_of(page: Path) -> list[str]:
+    return [text for language, text in blocks(page) if language == "python" and not re.match(r"# \w+\.py\n", text)]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=name_of)
+def test_python_blocks_run_in_their_order(page: Path, tmp_path: Path) -> None:
+    """All in one process, in a folder of their own; a block that begins with `# name.py` is that file."""
+    (tmp_path / "page.py").write_text("\n\n".join(python_of(page)))
+    done = subprocess.run([sys.executable, "-W", "error", "page.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_commands_run(page: Path, tmp_path: Path) -> None:
+    """Every `$ fit ...` runs where the page's files are. What installs is run by .ci/run."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    for language, text in blocks(page):
+        written = re.match(r"# (\w+\.py)\n", text)
+        if language == "python" and written:
+            (tmp_path / written[1]).write_text(text)
+    if not (tmp_path / "script.py").exists():
+        shutil.copy(ROOT / "examples" / "digits.py", tmp_path / "script.py")
+    for command in [
+        line for language, text in blocks(page) if language == "console" for line in re.findall(r"^\$ (.*)", text, re.MULTILINE)
+    ]:
+        for part in command.split("&&"):
+            words = shlex.split(part)
+            if words[0] == "fit":
+                done = subprocess.run(
+                    [sys.executable, "-m", "fit_core", *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
+                )
+                assert done.returncode == 0, f"{part}\n{done.stderr}"
+            else:
+                assert words[:1] in (["python3.11"], ["."], ["pip"], ["tox"]), f"what runs {part!r}?"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_blocks_say_what_they_are(page: Path) -> None:
+    assert {language for language, _ in blocks(page)} <= LANGUAGES
+    for language, text in blocks(page):
+        if language == "toml":
+            assert tomllib.loads(text)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "ARCHITECTURE.md"], ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_readme_has_the_drawing() -> None:
+    drawing = re.search(r"```text\n.*?```", hookspecs.__doc__ or "", re.DOTALL)
+    assert drawing is not None
+    assert drawing[0] in (ROOT / "README.md").read_text()
