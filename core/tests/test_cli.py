@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fit_core.hookspecs import SPECS
 from fit_core.testing import TINY_SCRIPT, Outcome
-from fit_core.validate import SPECS
 
 Run = Callable[..., Outcome]
 

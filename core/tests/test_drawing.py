@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from fit_core import Trainer, hookspecs
+from fit_core.hookspecs import SPECS
 from fit_core.testing import record_hooks, tiny_trainer
-from fit_core.validate import SPECS
 
 EPOCHS, TRAIN_BATCHES, EVAL_BATCHES = 2, 2, 1
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fit_core.cadence import Delayed, Every, every, once, once_per_epoch, only_if
     from fit_core.errors import FitError, TrainingError
     from fit_core.hookspecs import hookimpl
     from fit_core.log import LogEntry
@@ -22,9 +23,29 @@ if TYPE_CHECKING:
     from fit_core.trainer import Trainer
     from fit_core.updates import Update
 
-__all__ = ["FitError", "LogEntry", "Metric", "State", "StateKey", "Trainer", "TrainingError", "Update", "freeze", "hookimpl", "run"]
+__all__ = [
+    "Delayed",
+    "Every",
+    "FitError",
+    "LogEntry",
+    "Metric",
+    "State",
+    "StateKey",
+    "Trainer",
+    "TrainingError",
+    "Update",
+    "every",
+    "freeze",
+    "hookimpl",
+    "once",
+    "once_per_epoch",
+    "only_if",
+    "run",
+]
 
 _HOMES = {
+    "Delayed": "cadence",
+    "Every": "cadence",
     "FitError": "errors",
     "LogEntry": "log",
     "Metric": "metrics",
@@ -33,8 +54,12 @@ _HOMES = {
     "Trainer": "trainer",
     "TrainingError": "errors",
     "Update": "updates",
+    "every": "cadence",
     "freeze": "modes",
     "hookimpl": "hookspecs",
+    "once": "cadence",
+    "once_per_epoch": "cadence",
+    "only_if": "cadence",
     "run": "script",
 }
 

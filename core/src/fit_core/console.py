@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from fit_core.hookspecs import hookimpl
 from fit_core.state import State
-from fit_core.text import epoch_of, number
+from fit_core.text import ending, epoch_of, number
+
+if TYPE_CHECKING:
+    from fit_core.trainer import Trainer
 
 
 class Console:
@@ -22,6 +26,6 @@ class Console:
         print("  ".join([f"epoch {epoch_of(state)}", *values]), flush=True)
 
     @hookimpl
-    def on_fit_end(self, state: State) -> None:
-        if state.stop_reason is not None:
-            print(f"stopped {state.where()}: {state.stop_reason}", flush=True)
+    def on_fit_end(self, trainer: Trainer, state: State) -> None:
+        for line in ending(trainer, state):
+            print(line, flush=True)

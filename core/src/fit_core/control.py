@@ -1,6 +1,28 @@
-"""What was asked for while a run is going on."""
+"""What was asked for while a run is going on, by whom it matters not, but why."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["stop", "end_epoch", "skip_batch", "skip_step"]
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request to the loop: what, why, where it was first made, and how often.
+
+    Attributes:
+        kind: "stop", "end_epoch", "skip_batch" or "skip_step".
+        reason: what the caller said.
+        where: the place of the first one.
+        count: how often it was made for this reason.
+    """
+
+    kind: Kind
+    reason: str
+    where: str
+    count: int = 0
 
 
 @dataclass(slots=True)
@@ -8,11 +30,19 @@ class Control:
     """Requests to the loop, and what the core checks about a step.
 
     Attributes:
-        stop_reason: why to stop as soon as this batch or epoch is done; None to go on.
+        asked: every request so far, by kind and reason.
+        end_epoch: whether the training pass ends with this batch.
+        skip_step: whether the next step is skipped.
         updates_run: how many updates ran on this batch.
         came_to_step: whether the update at work called `maybe_step`.
     """
 
-    stop_reason: str | None = None
+    asked: dict[tuple[Kind, str], Asked] = field(default_factory=dict)
+    end_epoch: bool = False
+    skip_step: bool = False
     updates_run: int = 0
     came_to_step: bool = False
+
+    def note(self, kind: Kind, reason: str, where: str) -> None:
+        """Remember a request."""
+        self.asked.setdefault((kind, reason), Asked(kind, reason, where)).count += 1

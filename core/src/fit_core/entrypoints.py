@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from fit_core.errors import FitError, did_you_mean, listed
+from fit_core.hookspecs import specs_in
 
 PLUGINS = "fit.plugins"
 METRICS = "fit.metrics"
-COMMANDS = "fit.commands"
+HOOKSPECS = "fit.hookspecs"
 
 KNOWN_PACKAGES = {
     "csv": "fit-logging",
@@ -83,6 +84,14 @@ def load_named(group: str, name: str, known: Iterable[str] = ()) -> Any:
     if name in points:
         return load(points[name])
     raise unknown(group, name, [*points, *known])
+
+
+def offered_specs() -> dict[str, dict[str, Callable[..., Any]]]:
+    """Return the hook specifications that installed plugins bring, by the plugin's name.
+
+    A package names them in the group `fit.hookspecs`; the module that has them should import little.
+    """
+    return {name: specs_in(load(point)) for name, point in offered(HOOKSPECS).items()}
 
 
 def unknown(group: str, name: str, known: Iterable[str]) -> FitError:

@@ -91,8 +91,13 @@ hookimpl = pluggy.HookimplMarker("fit")
 _hookspec = pluggy.HookspecMarker("fit")
 
 
+OUTSIDE_OF_EPOCHS = ("on_setup", "prepare_model", "param_groups", "on_fit_start", "export_model")
+"""Hooks that a delayed plugin hears from the start; closing ones are the others."""
+
+
 def _spec(kind: Kind, returns: str) -> Callable[[F], F]:
     def mark(function: F) -> F:
+        function.fit_in_epoch = kind != "closing" and function.__name__ not in OUTSIDE_OF_EPOCHS  # type: ignore[attr-defined]
         function.fit_kind = kind  # type: ignore[attr-defined]
         function.fit_returns = returns  # type: ignore[attr-defined]
         return _hookspec(function, firstresult=kind in ("stage", "decision"))
@@ -581,7 +586,16 @@ def on_show(trainer: Trainer, state: State, name: str, item: Any) -> None:
 
     Args:
         name: what it shows, such as `"samples"`.
-        item: the thing to look at.
+        item: one of the items in `fit_core.items`.
 
     Returns: ignored.
     """
+
+
+def specs_in(namespace: Any) -> dict[str, Callable[..., Any]]:
+    """Return the hook specifications in a module or class, by name."""
+    return {name: function for name, function in vars(namespace).items() if hasattr(function, "fit_kind")}
+
+
+SPECS: dict[str, Callable[..., Any]] = {name: value for name, value in globals().items() if hasattr(value, "fit_kind")}
+"""Every hook of the core by name, in call order."""

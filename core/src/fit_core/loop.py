@@ -73,6 +73,7 @@ class Fit:
         """Size the run, and clear what an earlier one left behind."""
         progress, batches = self.progress, length(self.batches)
         progress.stop_reason = None
+        self.trainer.unfinished = None
         progress.epochs = progress.epoch + self.length.epochs
         self.last_step = math.inf if self.length.steps is None else progress.step + self.length.steps
         estimate = self.last_step
@@ -98,6 +99,7 @@ class Fit:
         state.row = MappingProxyType({})
         hooks.on_epoch_start(trainer, state)
         if not self.train_pass():
+            trainer.unfinished = self.meter.values()
             return
         values: Row = {}
         for prefix, batches in self.validation.items():
@@ -108,22 +110,26 @@ class Fit:
 
     def train_pass(self) -> bool:
         """Train on every batch. Return whether the epoch is complete: False after a stop in mid-epoch."""
-        trainer, state, hooks, progress, meter = self.trainer, self.state, self.trainer.hooks, self.progress, self.meter
+        trainer, state, hooks, control = self.trainer, self.state, self.trainer.hooks, self.trainer._control
+        progress, meter = self.progress, self.meter
         progress.batch, progress.batches, progress.position = 0, length(self.batches), "batch"
+        control.end_epoch = False
         hooks.on_train_epoch_start(trainer, state)
         for batch in hooks.iter_batches(trainer, state, self.batches):
-            progress.batch += 1
+            progress.begin_batch()
             progress.batch_count += 1
             state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
             del batch  # nothing of a batch outlives it
             hooks.on_batch_start(trainer, state)
             train_step(trainer, state)
-            meter.add(state)
-            trainer._log_batch(state)
+            progress.moment = "between"
+            if not progress.skip_batch:
+                meter.add(state)
+                trainer._log_batch(state)
             hooks.on_batch_end(trainer, state)
             state.clear_batch()
             hooks.on_safe_point(trainer, state)
-            if progress.stop_reason is not None or progress.step >= self.last_step:
+            if control.end_epoch or progress.stop_reason is not None or progress.step >= self.last_step:
                 break
         else:
             check_count(progress, "train_data")
@@ -152,27 +158,28 @@ def evaluation(trainer: Trainer, batches: Iterable[Any], phase: Phase, prefix: s
         batches: the data.
         phase: what the pass is for.
         prefix: goes before the name of every value.
-        collect: called after each batch.
+        collect: takes each batch in; None: loss and metrics do.
 
     Returns:
         The values of the pass, with their prefix.
     """
     hooks = trainer.hooks
-    progress = replace(trainer._progress, phase=phase, batch=0, batches=length(batches))
+    progress = replace(trainer._progress, phase=phase, batch=0, batches=length(batches), moment="between", skip_batch=False)
     meter = Meter(trainer.metrics if phase != "predict" else (), trainer.criterion.sums)
+    collect = collect or meter.add
     state = trainer._new_state(progress, meter)
     with random_states_aside(state.device), trainer._entered(state, meter):
         hooks.on_eval_start(trainer, state)
         with eval_mode(trainer.modules(state.model)), torch.no_grad():
             for batch in hooks.iter_batches(trainer, state, batches):
-                progress.batch += 1
+                progress.begin_batch()
                 state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
                 del batch
                 hooks.on_eval_batch_start(trainer, state)
-                hooks.eval_step(trainer, state)
-                if phase != "predict":
-                    meter.add(state)
-                if collect is not None:
+                if not progress.skip_batch:
+                    hooks.eval_step(trainer, state)
+                progress.moment = "between"
+                if not progress.skip_batch:
                     collect(state)
                 hooks.on_eval_batch_end(trainer, state)
                 state.clear_batch()

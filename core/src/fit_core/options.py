@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from fit_core.cadence import Every
 from fit_core.errors import FitError, did_you_mean, listed
 
 SEQUENCES = (list, tuple, Iterable, Sequence)
@@ -114,6 +115,8 @@ def describe(hint: Any) -> str:
             names += [item.name.lower() for item in member]
         elif member is type(None):
             names.append("none")
+        elif member is Every:
+            names.append("an interval such as '100 steps'")
         elif member in SEQUENCES or typing.get_origin(member) in SEQUENCES:
             names.append(f"a list in brackets, such as [{'1,2' if float in typing.get_args(member) else 'a,b'}]")
         else:
@@ -145,6 +148,8 @@ def _convert(text: str, hint: Any) -> Any:
         return hint(text)
     if origin is Literal:
         return _choose(text, {str(value): value for value in typing.get_args(hint)})
+    if hint is Every:
+        return Every(text)
     if inspect.isclass(hint) and issubclass(hint, enum.Enum):
         return _choose(text.lower(), {item.name.lower(): item for item in hint} | {str(item.value).lower(): item for item in hint})
     if origin in SEQUENCES or hint in SEQUENCES:

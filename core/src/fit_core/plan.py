@@ -11,6 +11,7 @@ error, wrappers of a notice get None, and closing hooks reach every plugin.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -18,10 +19,12 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from fit_core.errors import FitError, did_you_mean
+from fit_core.hookspecs import SPECS
 
 if TYPE_CHECKING:
     import pluggy
 
+    from fit_core.cadence import Gate
     from fit_core.hookspecs import Kind
     from fit_core.plugins import Holder, Member
     from fit_core.state import State
@@ -56,11 +59,12 @@ class Actor:
     function: Call
     arguments: tuple[str, ...]
     wrapper: bool
+    gates: tuple[Gate, ...] = ()
 
     def __str__(self) -> str:
         if self.member.name == DEFAULTS:
             return "the core's default"
-        return f"plugin {self.member.name!r} ({self.member.distribution})"
+        return str(self.member)
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,7 @@ class Hooks:
 
     def __init__(self, manager: pluggy.PluginManager, tracer: Tracer | None = None) -> None:
         callers = {name: caller for name, caller in vars(manager.hook).items() if not name.startswith("_")}
-        in_call_order = sorted(callers, key=lambda name: callers[name].spec.function.__code__.co_firstlineno)
-        self.plans: dict[str, HookPlan] = {name: _read(name, callers[name]) for name in in_call_order}
+        self.plans: dict[str, HookPlan] = {name: _read(name, callers[name]) for name in sorted(callers, key=_place_in_loop(callers))}
         self.build(tracer)
 
     def build(self, tracer: Tracer | None = None) -> None:
@@ -105,11 +108,25 @@ class Hooks:
 def _read(name: str, caller: pluggy.HookCaller) -> HookPlan:
     assert caller.spec is not None, name
     spec: Any = caller.spec.function
-    actors = tuple(
-        Actor(name, cast("Holder", impl.plugin).member, impl.function, tuple(impl.argnames), impl.wrapper)
-        for impl in reversed(caller.get_hookimpls())
-    )
+    actors = tuple(_actor(name, spec, impl) for impl in reversed(caller.get_hookimpls()))
     return HookPlan(name, spec.fit_kind, spec.fit_returns, tuple(caller.spec.argnames), actors)
+
+
+def _place_in_loop(callers: dict[str, pluggy.HookCaller]) -> Callable[[str], tuple[bool, str, int]]:
+    """Sort the core's hooks by their place in `hookspecs.py`, and those of plugins after them by theirs."""
+
+    def place(name: str) -> tuple[bool, str, int]:
+        spec: Any = callers[name].spec
+        code = spec.function.__code__
+        return name not in SPECS, code.co_filename, code.co_firstlineno
+
+    return place
+
+
+def _actor(hook: str, spec: Any, impl: pluggy.HookImpl) -> Actor:
+    member = cast("Holder", impl.plugin).member
+    gates = member.gates(impl.function, delayed=spec.fit_in_epoch)
+    return Actor(hook, member, impl.function, tuple(impl.argnames), impl.wrapper, gates)
 
 
 def _compile(plan: HookPlan, tracer: Tracer | None) -> Call:
@@ -127,33 +144,63 @@ def _compile(plan: HookPlan, tracer: Tracer | None) -> Call:
 
 def _innermost(plan: HookPlan, acting: list[tuple[Actor, Call]], checked: bool) -> Call:
     """Call one implementation after the other; for a stage until one has a result."""
-    lines = ["result = None"]
+    lines: list[str] = []
     names: dict[str, Any] = {}
     for i, (actor, call) in enumerate(acting):
-        names |= {f"actor{i}": actor, f"call{i}": call}
-        calling = [f"actor = actor{i}", f"result = call{i}({', '.join(actor.arguments)})"]
-        if i > 0 and plan.kind != "notice":
-            calling = ["if result is None:"] + ["    " + line for line in calling]
-        lines += calling
+        due, opened, gates = _gates(actor, i)
+        names |= {f"actor{i}": actor, f"call{i}": call, **gates}
+        conditions = ["result is None"] * (i > 0 and plan.kind != "notice") + due
+        calling = [*opened, f"result = call{i}({', '.join(actor.arguments)})"]
+        lines += [f"actor = actor{i}", *_under(conditions, calling)]
     if acting:
-        body = ["    " + line for line in lines[1:]]
-        lines = ["try:", *body, "except BaseException as error:", "    raise blame(error, actor, state)"]
-    return _function(plan, lines + _ending(plan, checked), names)
+        lines = ["try:", *_indented(lines), "except BaseException as error:", "    raise blame(error, actor, state)"]
+    return _function(plan, ["result = None", *lines, *_ending(plan, checked)], names)
 
 
 def _around(plan: HookPlan, actor: Actor, enter: Call, inner: Call, checked: bool) -> Call:
     """Call `inner` between the two halves of a wrapper."""
-    lines = [
+    call_inner = f"inner({', '.join(plan.arguments)})"
+    due, opened, gates = _gates(actor, 0)
+    wrapped = [
+        *opened,
         f"generator = start(enter, ({''.join(name + ', ' for name in actor.arguments)}), actor, state)",
         "try:",
-        f"    result = inner({', '.join(plan.arguments)})",
+        f"    result = {call_inner}",
         "except BaseException as error:",
         "    result = finish(generator, generator.throw, error, actor, state)",
         "else:",
         "    result = finish(generator, generator.send, result, actor, state)",
     ]
-    names = {"start": _start, "finish": _finish, "enter": enter, "inner": inner, "actor": actor}
+    lines = [f"if not ({' and '.join(due)}):", f"    result = {call_inner}", "else:", *_indented(wrapped)] if due else wrapped
+    names = {"start": _start, "finish": _finish, "enter": enter, "inner": inner, "actor": actor, **gates}
     return _function(plan, lines + _ending(plan, checked), names)
+
+
+def _closing(plan: HookPlan, acting: list[tuple[Actor, Call]]) -> Call:
+    """Call every implementation, whatever the others raise; return what was raised, in order."""
+    lines = ["raised = []"]
+    names: dict[str, Any] = {}
+    for i, (actor, call) in enumerate(acting):
+        due, opened, gates = _gates(actor, i)
+        names |= {f"actor{i}": actor, f"call{i}": call, **gates}
+        calling = _under(due, [*opened, f"call{i}({', '.join(actor.arguments)})"])
+        lines += ["try:", *_indented(calling), "except BaseException as error:", f"    raised.append(blame(error, actor{i}, state))"]
+    return _function(plan, [*lines, "return raised"], names)
+
+
+def _gates(actor: Actor, i: int) -> tuple[list[str], list[str], dict[str, Gate]]:
+    """Return the tests whether an implementation is due, what to do if it is, and the gates by name."""
+    gates = {f"gate{i}_{j}": gate for j, gate in enumerate(actor.gates)}
+    due = [gate.condition(name) for name, gate in gates.items()]
+    return due, [f"{name}.advance({gate.counter})" for name, gate in gates.items()], gates
+
+
+def _under(conditions: list[str], lines: list[str]) -> list[str]:
+    return [f"if {' and '.join(conditions)}:", *_indented(lines)] if conditions else lines
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return ["    " + line for line in lines]
 
 
 def _ending(plan: HookPlan, checked: bool) -> list[str]:
@@ -166,28 +213,11 @@ def _ending(plan: HookPlan, checked: bool) -> list[str]:
     return [f"if {condition}:", "    return result", "raise wrong_result(plan, result)"]
 
 
-def _closing(plan: HookPlan, acting: list[tuple[Actor, Call]]) -> Call:
-    """Call every implementation, whatever the others raise; return what was raised, in order."""
-    positions = {name: i for i, name in enumerate(plan.arguments)}
-
-    def call_each(*values: Any) -> list[BaseException]:
-        raised: list[BaseException] = []
-        state = values[positions["state"]]
-        for actor, call in acting:
-            try:
-                call(*[values[positions[name]] for name in actor.arguments])
-            except BaseException as error:
-                raised.append(blame(error, actor, state))
-        return raised
-
-    return call_each
-
-
 def _function(plan: HookPlan, lines: list[str], names: dict[str, Any]) -> Call:
     source = "\n    ".join([f"def {plan.name}({', '.join(plan.arguments)}):", *lines]) + "\n"
     filename = f"<fit plan of {plan.name}>"
     namespace: dict[str, Any] = {"blame": blame, "Tensor": torch.Tensor, "Module": torch.nn.Module, **names}
-    namespace |= {"plan": plan, "wrong_result": _wrong_result}
+    namespace |= {"plan": plan, "wrong_result": _wrong_result, "now": time.monotonic}
     exec(compile(source, filename, "exec"), namespace)
     function: Call = namespace[plan.name]
     return function

@@ -14,8 +14,10 @@ from typing import Any
 import pluggy
 
 from fit_core import defaults, hookspecs
+from fit_core.cadence import Delay, Delayed, Every, Gate, cadences_of, gate
 from fit_core.entrypoints import PLUGINS, distribution, load, offered, unknown
 from fit_core.errors import FitError
+from fit_core.hookspecs import SPECS, specs_in
 from fit_core.options import bind, parse_spec
 from fit_core.plan import DEFAULTS
 from fit_core.validate import check_hooks, find_hooks
@@ -38,6 +40,21 @@ class Member:
     plugin: Any
     distribution: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    delay: Delay | None = None
+    _gates: dict[str, tuple[Gate, ...]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"plugin {self.name!r} ({self.distribution})"
+
+    def gates(self, function: Callable[..., Any], delayed: bool) -> tuple[Gate, ...]:
+        """Return the gates of a hook implementation; the same ones however often the plan is built.
+
+        Args:
+            function: the implementation.
+            delayed: whether a delay of the whole plugin counts for its hook.
+        """
+        own = self._gates.setdefault(function.__name__, tuple(gate(cadence) for cadence in cadences_of(function)))
+        return (self.delay, *own) if delayed and self.delay else own
 
     def holder(self) -> Holder:
         """Return the object that pluggy is given."""
@@ -70,14 +87,19 @@ class Request:
     entry: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     from_bundle: str | None = None
+    delay: Delay | None = None
 
 
 def read_request(item: Any) -> Request:
-    """Read one item: a spec string, an object, a function, a module, or a pair (name, any of these).
+    """Read one item: a spec string, an object, a function, a module, a pair (name, any of these), or one `Delayed`.
 
     Raises:
         FitError: a class without an instance, or something that cannot be a plugin.
     """
+    if isinstance(item, Delayed):
+        request = read_request(item.plugin)
+        request.delay = Delay(Every(item.interval))
+        return request
     if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
         name, inner = item
         if isinstance(inner, Mapping):
@@ -119,6 +141,9 @@ def resolve(items: Iterable[Any], later: Iterable[Any] = (), builtin: Iterable[s
     members += [build(Request(name=name, entry=name), points) for name in builtin if name not in taken]
     members = [member for member in members if member.name not in replaced]
     _check_unique(members)
+    specs = all_specs(members)
+    for member in members:
+        check_hooks(member.plugin, str(member), specs)
     return in_order(members)
 
 
@@ -146,10 +171,11 @@ def expand(request: Request, points: Mapping[str, EntryPoint]) -> list[Request]:
         return [request]
     items = factory(**bind(factory, request.options, f"plugin {request.entry!r}"))
     if not isinstance(items, list):
-        return [Request(name=request.name, target=items, entry=request.entry, options=request.options)]
+        return [Request(request.name, items, request.entry, request.options, delay=request.delay)]
     members = [read_request(item) for item in items]
     for member in members:
         member.from_bundle = request.entry
+        member.delay = member.delay or request.delay
     return [inner for member in members for inner in expand(member, points)]
 
 
@@ -165,9 +191,27 @@ def build(request: Request, points: Mapping[str, EntryPoint]) -> Member:
         plugin = FunctionPlugin(plugin)
     point = points[request.entry] if request.entry else _entry_point_of(type(plugin), points)
     origin = distribution(point) if point else _origin(plugin)
-    member = Member(request.name or name_of(plugin, point), plugin, origin, dict(options))
-    check_hooks(plugin, f"plugin {member.name!r} ({origin})")
-    return member
+    return Member(request.name or name_of(plugin, point), plugin, origin, dict(options), request.delay)
+
+
+def all_specs(members: Iterable[Member]) -> dict[str, Callable[..., Any]]:
+    """Return the hook specifications of the core and of those plugins that bring some (attribute `hookspecs`).
+
+    Raises:
+        FitError: one lacks `trainer` or `state`, or two bring a hook of one name.
+    """
+    specs = dict(SPECS)
+    for member in members:
+        for name, function in specs_in(getattr(member.plugin, "hookspecs", Empty)).items():
+            if specs.setdefault(name, function) is not function:
+                raise FitError(f"{member}: hook {name!r} is specified elsewhere already; give it another name")
+            if not {"trainer", "state"} <= set(inspect.signature(function).parameters):
+                raise FitError(f"{member}: the specification of hook {name!r} must have the arguments trainer and state")
+    return specs
+
+
+class Empty:
+    """A namespace without hook specifications."""
 
 
 class FunctionPlugin:
@@ -223,8 +267,10 @@ def register(members: Iterable[Member]) -> pluggy.PluginManager:
     the list goes in reversed, and the defaults, all `trylast`, after it.
     """
     manager = pluggy.PluginManager("fit")
-    manager.add_hookspecs(hookspecs)
-    for member in [*reversed(list(members)), Member(DEFAULTS, defaults, "fit-core")]:
+    members = list(members)
+    for namespace in {id(n): n for n in [hookspecs, *(getattr(m.plugin, "hookspecs", None) for m in members)] if n}.values():
+        manager.add_hookspecs(namespace)
+    for member in [*reversed(members), Member(DEFAULTS, defaults, "fit-core")]:
         manager.register(member.holder(), name=member.name)
     return manager
 

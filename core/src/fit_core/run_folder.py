@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -60,6 +61,16 @@ def describe_run(trainer: Trainer, script: Path, command: list[str], options: Ma
         ],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in ("torch", "fit-core", "pluggy")}},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count()},
+    }
+
+
+def describe_outcome(trainer: Trainer) -> dict[str, Any]:
+    """Return what a manifest says about a run when it has ended, however it did."""
+    return {
+        "epochs": len(trainer.history),
+        "last_row": trainer.history[-1] if trainer.history else None,
+        "unfinished": trainer.unfinished,
+        "requests": [dataclasses.asdict(asked) for asked in trainer.requests],
     }
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Phase = Literal["train", "validate", "test", "predict"]
+Moment = Literal["between", "batch", "update", "backward", "step"]
+"""Where in a batch the loop is: what can still be skipped depends on it."""
 
 
 class StateKey(Generic[T]):
@@ -51,6 +53,14 @@ class Progress:
     position: Literal["batch", "epoch"] = "batch"
     resumed: bool = False
     stop_reason: str | None = None
+    moment: Moment = "between"
+    skip_batch: bool = False
+
+    def begin_batch(self) -> None:
+        """Count a batch."""
+        self.batch += 1
+        self.moment = "batch"
+        self.skip_batch = False
 
 
 class State:

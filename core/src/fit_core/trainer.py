@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -14,11 +14,12 @@ from torch.optim import Optimizer
 
 from fit_core import update as stepping
 from fit_core.batch import call_model, detach, join, move, names_state
-from fit_core.control import Control
+from fit_core.control import Asked, Control, Kind
 from fit_core.criterion import Criterion
 from fit_core.data import as_batches
-from fit_core.errors import FitError
+from fit_core.errors import FitError, listed
 from fit_core.guard import Guard, Policy
+from fit_core.items import Item
 from fit_core.log import LogBuffer
 from fit_core.loop import Fit, Length, Row, ending, evaluation, mention
 from fit_core.metrics import Meter, Metric, resolve_metrics
@@ -26,7 +27,8 @@ from fit_core.modes import set_seed
 from fit_core.plan import Hooks, Tracer
 from fit_core.plugins import Member, register, resolve
 from fit_core.run_folder import new_run_folder
-from fit_core.state import Progress, State
+from fit_core.state import Moment, Phase, Progress, State
+from fit_core.streams import Streams
 from fit_core.updates import Update, build_optimizer, check_parameters
 
 OptimizerLike = Optimizer | Callable[[Iterable[Any]], Optimizer]
@@ -53,6 +55,11 @@ class Trainer:
         run_dir: where the run keeps its files; None: a new folder below `runs`, if a plugin needs one.
         log_every: steps between two flushes of logged numbers.
         quiet: print nothing.
+
+    Attributes:
+        history: the rows of all calls of `fit`.
+        unfinished: what was measured in an epoch that a stop cut short; None if the last one is complete.
+        run_dir: the run folder, if there is one yet.
 
     Raises:
         FitError: an unknown plugin, metric or option, or a hook that is misspelt.
@@ -90,6 +97,7 @@ class Trainer:
         self.log_every = _at_least_one("log_every", log_every)
         self.quiet = quiet
         self.history: list[Row] = []
+        self.unfinished: Row | None = None
         self.run_dir = None if run_dir is None else Path(run_dir)
         self.criterion = Criterion(loss_fn)
         self._items: list[Any] = list(plugins)
@@ -100,6 +108,7 @@ class Trainer:
         self._guard = Guard(finite)
         self._control = Control()
         self._log = LogBuffer()
+        self._streams = Streams(seed)
         self._passes: list[tuple[State, Meter]] = []
         self._module: nn.Module | None = None
         self._seeded = self._closed = False
@@ -185,10 +194,53 @@ class Trainer:
         return join(outputs)
 
     def stop(self, reason: str) -> None:
-        """End training when this batch (or, between batches, this epoch) is done."""
-        self._current("stop")
+        """End training when this batch (or, between batches, this epoch) is done. The first reason counts."""
+        self._ask("stop", reason)
         if self._progress.stop_reason is None:
             self._progress.stop_reason = reason
+
+    def end_epoch(self, reason: str) -> None:
+        """End the training pass when this batch is done; validation and the row follow as ever.
+
+        Raises:
+            FitError: no training pass is going on.
+        """
+        self._ask("end_epoch", reason, phase="train")
+        self._control.end_epoch = True
+
+    def skip_batch(self, reason: str) -> None:
+        """Leave this batch out: it is counted, but nothing more is computed on it, and it enters no number.
+
+        The notice at hand is heard by everyone, then `on_batch_end` (or `on_eval_batch_end`) comes.
+
+        Raises:
+            FitError: it is too late, since `backward` has run, or no batch is at work.
+        """
+        state = self._ask("skip_batch", reason, moments=("batch",))
+        state._progress.skip_batch = True
+
+    def skip_step(self, reason: str) -> None:
+        """Throw the gradients of this window away instead of stepping: parameters and schedules stay.
+
+        Raises:
+            FitError: it is too late, since `on_step_start` has come, or no training batch is at work.
+        """
+        self._ask("skip_step", reason, phase="train", moments=("batch", "update", "backward"))
+        self._control.skip_step = True
+
+    @property
+    def requests(self) -> list[Asked]:
+        """Every request to stop, end an epoch or skip so far: kind, reason, where it came first, and how often."""
+        return list(self._control.asked.values())
+
+    def _ask(self, kind: Kind, reason: str, phase: Phase | None = None, moments: tuple[Moment, ...] = ()) -> State:
+        state = self._current(kind)[0]
+        moment = state._progress.moment
+        if (phase and state.phase != phase) or (moments and moment not in moments):
+            late = f"it is too late for it ({moment})" if moment in ("backward", "step") else "there is no training batch at work"
+            raise FitError(f"{kind} does nothing {state.where()}: {late}")
+        self._control.note(kind, reason, state.where())
+        return state
 
     def record(self, name: str, value: Tensor | float, weight: Tensor | float = 1) -> None:
         """Enter a value into its weighted mean over the pass; the row gets it as `name`. Never waits.
@@ -206,9 +258,40 @@ class Trainer:
         if self._logs:
             self._log.add(self._current("log")[0], values)
 
-    def show(self, name: str, item: Any) -> None:
-        """Send something to look at to every plugin that shows things."""
-        self.hooks.on_show(self, self._current("show")[0], name, item)
+    def show(self, name: str, item: Item | Callable[[], Item]) -> None:
+        """Send something to look at to every plugin that shows things.
+
+        Args:
+            name: what it shows, such as "samples".
+            item: one of `fit_core.items`, or a function that makes it, called only if somebody shows things.
+        """
+        if self.hooks.hears("on_show"):
+            self.hooks.on_show(self, self._current("show")[0], name, item() if callable(item) else item)
+
+    def generator(self, plugin: Any, device: torch.device | str = "cpu") -> torch.Generator:
+        """Return a generator of random numbers for a plugin: a function of seed, plugin and place in the run.
+
+        What a plugin draws from it changes nothing else, and is the same whatever other plugins there are.
+
+        Args:
+            plugin: the plugin, or its name.
+            device: of the tensors to draw.
+        """
+        return self._streams.generator(self._name_of(plugin), self._current("generator")[0], device)
+
+    def random(self, plugin: Any) -> AbstractContextManager[None]:
+        """Return a context in which Python's, numpy's and torch's random numbers are a stream of the plugin's own.
+
+        Args:
+            plugin: the plugin, or its name.
+        """
+        return self._streams.context(self._name_of(plugin), self._current("random")[0])
+
+    def _name_of(self, plugin: Any) -> str:
+        for member in self.members:
+            if member.plugin is plugin or (isinstance(plugin, str) and member.name == plugin):
+                return member.name
+        raise FitError(f"{plugin!r} is no plugin of this trainer (plugins: {listed(member.name for member in self.members)})")
 
     def close(self) -> None:
         """Tear plugins down: once, at the end of `with trainer:` or of a command."""
@@ -284,6 +367,11 @@ class Trainer:
             raise FitError("plugins can be added only before the trainer has run")
         self._later += items
         self._build_plan()
+
+    def seeded(self, seed: int) -> None:
+        """Note that random states were seeded already, before the script was imported. The command line does this."""
+        if self.seed is None:
+            self.seed, self._seeded, self._streams = seed, True, Streams(seed)
 
     def trace(self, tracer: Tracer | None) -> None:
         """Build the plan anew with a tracer around every implementation and hook; None takes it off."""

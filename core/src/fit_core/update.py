@@ -17,17 +17,22 @@ if TYPE_CHECKING:
 
 
 def train_step(trainer: Trainer, state: State) -> None:
-    """Train on the batch in `state`."""
-    control = trainer._control
+    """Train on the batch in `state`, unless it is to be skipped."""
+    control, progress = trainer._control, state._progress
+    if progress.skip_batch:
+        return
     control.updates_run = 0
     trainer.hooks.train_step(trainer, state)
-    if not control.updates_run:
-        raise FitError("train_step ran no update; call trainer.run_update(update) for one at least")
+    if not control.updates_run and not progress.skip_batch:
+        raise FitError("train_step ran no update; call trainer.run_update(update) for one at least, or trainer.skip_batch(reason)")
 
 
 def run_update(trainer: Trainer, state: State, update: Update) -> None:
     """Run one update on the batch in `state`."""
-    control = trainer._control
+    control, progress = trainer._control, state._progress
+    if progress.skip_batch:
+        return
+    progress.moment = "update" if control.updates_run else "batch"
     control.updates_run += 1
     control.came_to_step = False
     state.update = update
@@ -39,36 +44,43 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
 
 def forward(trainer: Trainer, state: State) -> None:
     """Fill `state.outputs`."""
-    state.outputs = trainer.hooks.forward(trainer, state)
-    trainer.hooks.on_forward_end(trainer, state)
+    if not state._progress.skip_batch:
+        state.outputs = trainer.hooks.forward(trainer, state)
+        trainer.hooks.on_forward_end(trainer, state)
 
 
 def compute_loss(trainer: Trainer, state: State) -> None:
     """Fill `state.loss` and `state.weight`."""
-    state.loss = trainer.hooks.compute_loss(trainer, state)
-    trainer.hooks.on_loss_end(trainer, state)
+    if not state._progress.skip_batch:
+        state.loss = trainer.hooks.compute_loss(trainer, state)
+        trainer.hooks.on_loss_end(trainer, state)
 
 
 def backward(trainer: Trainer, state: State) -> None:
     """Add the gradients of `state.loss`, scaled for the window."""
-    scaled = active(state).window.scale(state.loss)
-    trainer.hooks.backward(trainer, state, scaled)
-    trainer.hooks.on_backward_end(trainer, state)
+    if not state._progress.skip_batch:
+        scaled = active(state).window.scale(state.loss)
+        state._progress.moment = "backward"
+        trainer.hooks.backward(trainer, state, scaled)
+        trainer.hooks.on_backward_end(trainer, state)
 
 
 def maybe_step(trainer: Trainer, state: State) -> None:
     """Enter the batch into the window, and step if it is time to."""
     update = active(state)
-    update.window.add()
     trainer._control.came_to_step = True
-    if trainer.hooks.should_step(trainer, state):
-        step(trainer, state, update)
+    if not state._progress.skip_batch:
+        update.window.add()
+        if trainer.hooks.should_step(trainer, state):
+            step(trainer, state, update)
 
 
 def step(trainer: Trainer, state: State, update: Update) -> None:
     """Use the gradients of the window: one update of the parameters, or a skipped one."""
-    hooks = trainer.hooks
-    if hooks.finish_gradients(trainer, state) and trainer._guard.admits(state, update):
+    hooks, control = trainer.hooks, trainer._control
+    good = not control.skip_step and hooks.finish_gradients(trainer, state)
+    if good and not control.skip_step and trainer._guard.admits(state, update):
+        state._progress.moment = "step"
         hooks.on_step_start(trainer, state)
         update.lr = update.next_lr
         hooks.optimizer_step(trainer, state)
@@ -76,6 +88,7 @@ def step(trainer: Trainer, state: State, update: Update) -> None:
         if update is trainer._first_update:
             state._progress.step += 1
         hooks.on_step_end(trainer, state)
+    control.skip_step = False
     hooks.zero_grad(trainer, state)
     update.window.clear()
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
+import itertools
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import nn
 
-from fit_core import hookspecs
+from fit_core.cadence import Cadence, Every, cadences_of
+from fit_core.entrypoints import offered_specs
 from fit_core.errors import FitError, did_you_mean, listed
 
-SPECS: dict[str, Callable[..., Any]] = {name: function for name, function in vars(hookspecs).items() if hasattr(function, "fit_kind")}
+Specs = Mapping[str, Callable[..., Any]]
 
 
 def find_hooks(plugin: Any) -> dict[str, Callable[..., Any]]:
@@ -20,24 +23,26 @@ def find_hooks(plugin: Any) -> dict[str, Callable[..., Any]]:
     return {name: getattr(plugin, name) for name, function in _functions(plugin) if hasattr(function, "fit_impl")}
 
 
-def check_hooks(plugin: Any, who: str) -> None:
+def check_hooks(plugin: Any, who: str, specs: Specs) -> None:
     """Check every hook of a plugin.
 
     Args:
         plugin: the object.
         who: what an error calls it.
+        specs: every hook there is.
 
     Raises:
         FitError: a hook or an argument that does not exist, an argument with a default value, a wrapper where there can
-            be none, a method that looks like a hook and has no `@hookimpl`, or no hook at all.
+            be none, a stage that can never return a result, an interval that cannot be read, a method that looks like a
+            hook and has no `@hookimpl`, or no hook at all.
     """
     marked = 0
     for name, function in _functions(plugin):
         if hasattr(function, "fit_impl"):
-            _check_marked(name, function, who)
+            _check_marked(name, function, who, specs)
             marked += 1
         else:
-            _check_unmarked(plugin, name, function, who)
+            _check_unmarked(plugin, name, function, who, specs)
     if not marked:
         raise FitError(f"{who} has no hook: put @hookimpl on at least one method ({type(plugin).__name__})")
 
@@ -50,14 +55,31 @@ def _functions(plugin: Any) -> Iterator[tuple[str, Any]]:
             yield name, function
 
 
-def _check_marked(name: str, function: Any, who: str) -> None:
+def _check_marked(name: str, function: Any, who: str, specs: Specs) -> None:
     options = function.fit_impl
     hook = options["specname"] or name
     here = f"{who}: {name} at {_place(function)}"
-    if hook not in SPECS:
-        raise FitError(f"{here}: there is no hook {hook!r}{did_you_mean(hook, SPECS) or '; fit hooks lists them'}")
-    spec = SPECS[hook]
+    if hook not in specs:
+        raise FitError(f"{here}: there is no hook {hook!r}{_owner_of(hook) or did_you_mean(hook, specs) or '; fit hooks lists them'}")
+    spec: Any = specs[hook]
     known = inspect.signature(spec).parameters
+    _check_arguments(function, hook, known, here)
+    if options["hookwrapper"]:
+        raise FitError(f"{here}: hookwrapper=True is the old style; use wrapper=True and return (yield)")
+    if options["wrapper"] and not inspect.isgeneratorfunction(function):
+        raise FitError(f"{here}: a wrapper must yield once; write: result = yield; return result")
+    if not options["wrapper"] and inspect.isgeneratorfunction(function):
+        raise FitError(f"{here}: it yields, so it must be marked @hookimpl(wrapper=True)")
+    if options["wrapper"] and spec.fit_kind == "closing":
+        raise FitError(f"{here}: {hook} takes no wrappers, so that every plugin hears it; use a plain hook")
+    if spec.fit_kind in ("stage", "decision") and _returns_nothing(function):
+        advice = "write: return (yield)" if options["wrapper"] else "return a result, or wrap the stage to act around it"
+        raise FitError(f"{here}: it never returns a result, and {hook} is a {spec.fit_kind}; {advice}")
+    for cadence in cadences_of(function):
+        _check_cadence(cadence, known, here)
+
+
+def _check_arguments(function: Any, hook: str, known: Mapping[str, Any], here: str) -> None:
     for argument, parameter in _parameters(function):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise FitError(f"{here}: a hook takes no *{argument}; name the arguments you use (of {listed(known)})")
@@ -65,23 +87,45 @@ def _check_marked(name: str, function: Any, who: str) -> None:
             raise FitError(f"{here}: hook {hook} has no argument {argument!r} (it has: {', '.join(known)}){did_you_mean(argument, known)}")
         if parameter.default is not parameter.empty:
             raise FitError(f"{here}: argument {argument!r} must have no default value, or it would never be passed; remove it")
-    if options["hookwrapper"]:
-        raise FitError(f"{here}: hookwrapper=True is the old style; use wrapper=True and return (yield)")
-    if options["wrapper"] and not inspect.isgeneratorfunction(function):
-        raise FitError(f"{here}: a wrapper must yield once; write: result = yield; return result")
-    if not options["wrapper"] and inspect.isgeneratorfunction(function):
-        raise FitError(f"{here}: it yields, so it must be marked @hookimpl(wrapper=True)")
-    if options["wrapper"] and spec.fit_kind == "closing":  # type: ignore[attr-defined]
-        raise FitError(f"{here}: {hook} takes no wrappers, so that every plugin hears it; use a plain hook")
 
 
-def _check_unmarked(plugin: Any, name: str, function: Any, who: str) -> None:
+def _check_cadence(cadence: Cadence, known: Mapping[str, Any], here: str) -> None:
+    if cadence.kind == "every":
+        try:
+            Every(cadence.interval)
+        except FitError as error:
+            raise FitError(f"{here}: {error}") from None
+    for argument in inspect.signature(cadence.predicate).parameters if cadence.predicate else ():
+        if argument not in known:
+            raise FitError(f"{here}: the predicate of only_if asks for {argument!r}, which the hook has not (it has: {', '.join(known)})")
+
+
+def _returns_nothing(function: Any) -> bool:
+    """Whether the byte code shows that every return is of None. A function that only raises never returns."""
+    returned = []
+    instructions = list(dis.get_instructions(inspect.unwrap(function)))
+    for before, instruction in itertools.pairwise(instructions):
+        if instruction.opname == "RETURN_CONST":
+            returned.append(instruction.argval)
+        elif instruction.opname == "RETURN_VALUE":
+            returned.append(before.argval if before.opname == "LOAD_CONST" else ...)
+    return bool(returned) and all(value is None for value in returned)
+
+
+def _owner_of(hook: str) -> str:
+    for owner, specs in offered_specs().items():
+        if hook in specs:
+            return f" without plugin {owner!r}, which brings it; add {owner!r} to the plugins"
+    return ""
+
+
+def _check_unmarked(plugin: Any, name: str, function: Any, who: str, specs: Specs) -> None:
     """Refuse a method that has a hook's name and only its arguments, but would never be called."""
-    if name not in SPECS or not _own(plugin, name, function):
+    if name not in specs or not _own(plugin, name, function):
         return
-    known = inspect.signature(SPECS[name]).parameters
+    known = inspect.signature(specs[name]).parameters
     arguments = [argument for argument, _ in _parameters(function)]
-    notice = SPECS[name].fit_kind in ("notice", "closing")  # type: ignore[attr-defined]
+    notice = specs[name].fit_kind in ("notice", "closing")  # type: ignore[attr-defined]
     if set(arguments) <= set(known) and (arguments or notice):
         raise FitError(f"{who}: {name} at {_place(function)} is named like a hook but would never be called; put @hookimpl above it")
 

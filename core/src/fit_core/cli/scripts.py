@@ -99,6 +99,8 @@ class ScriptGroup(click.Group):
             }
             trainer = build(builder, options)
             trainer.quiet = trainer.quiet or values.get("quiet", False)
+            if seed is not None:
+                trainer.seeded(seed)
             trainer.use([*_names(values["plugins"]), *values["plugin"]])
             self.action(ScriptRun(path, trainer, options, {o.name: values.get(o.name) for o in own if o.name}))
 

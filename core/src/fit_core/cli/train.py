@@ -7,12 +7,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from fit_core.cli.scripts import ScriptGroup, ScriptRun, plugin_options
-from fit_core.run_folder import describe_run, new_run_folder, write_manifest
+from fit_core.run_folder import describe_outcome, describe_run, new_run_folder, write_manifest
+
+if TYPE_CHECKING:
+    from fit_core.trainer import Trainer
 
 
 def train_options() -> list[click.Option]:
@@ -34,10 +37,8 @@ def train(run: ScriptRun) -> None:
     trainer.run_dir = values["run_dir"] or trainer.run_dir or new_run_folder(Path("runs") / run.path.stem)
     folder = trainer.ensure_run_dir()
     manifest = describe_run(trainer, run.path, ["fit", *sys.argv[1:]], run.options, values["seed"])
-    with trainer, recorded(folder, manifest):
+    with trainer, recorded(trainer, folder, manifest):
         trainer.fit()
-        manifest["epochs"] = len(trainer.history)
-        manifest["last_row"] = trainer.history[-1] if trainer.history else None
         if trainer.test_data is not None:
             manifest["test"] = trainer.evaluate()
     if not trainer.quiet:
@@ -45,7 +46,7 @@ def train(run: ScriptRun) -> None:
 
 
 @contextmanager
-def recorded(folder: Path, manifest: dict[str, Any]) -> Iterator[None]:
+def recorded(trainer: Trainer, folder: Path, manifest: dict[str, Any]) -> Iterator[None]:
     """Write the manifest before and after a run, with its status: running, done, failed or interrupted."""
     write_manifest(folder, manifest)
     began = time.perf_counter()
@@ -60,7 +61,8 @@ def recorded(folder: Path, manifest: dict[str, Any]) -> Iterator[None]:
         manifest["error"] = f"{type(error).__name__}: {error}"
         raise
     finally:
-        write_manifest(folder, manifest | {"status": status, "seconds": round(time.perf_counter() - began, 3)})
+        seconds = round(time.perf_counter() - began, 3)
+        write_manifest(folder, manifest | {"status": status, "seconds": seconds, **describe_outcome(trainer)})
 
 
 def report(folder: Path, results: Mapping[str, float]) -> None:

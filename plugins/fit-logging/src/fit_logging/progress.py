@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fit_core import State, hookimpl
-from fit_core.text import epoch_of, number
+from fit_core.text import ending, epoch_of, number
 from fit_logging.table import Table
 
 if TYPE_CHECKING:
@@ -35,9 +35,8 @@ class Progress:
 
     @hookimpl
     def on_fit_end(self, trainer: Trainer, state: State) -> None:
-        if state.stop_reason is not None:
-            self._say(trainer, f"stopped {state.where()}: {state.stop_reason}")
+        self._say(trainer, *ending(trainer, state))
 
     def _say(self, trainer: Trainer, *lines: str) -> None:
-        if not trainer.quiet:
+        if lines and not trainer.quiet:
             print(*lines, sep="\n", flush=True)

@@ -1,0 +1,245 @@
+"""How often: one grammar for intervals, and decorators that make a hook act only when it is due."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fit_core.errors import FitError, did_you_mean
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COUNTERS: dict[str, tuple[str, float]] = {
+    "step": ("state.step", 1),
+    "batch": ("state.batch_count", 1),
+    "epoch": ("state.epoch", 1),
+    "second": ("now()", 1),
+    "minute": ("now()", 60),
+    "hour": ("now()", 3600),
+}
+"""Each unit: where its counter is read, as source for the plan, and how much of it one unit is."""
+
+PLURALS = {"batches": "batch"} | {f"{unit}s": unit for unit in COUNTERS if unit != "batch"}
+MARK = "fit_cadences"
+
+
+class Every:
+    """An interval: `Every("100 steps")`, `"1 epoch"`, `"500 batches"`, `"30 minutes"`.
+
+    Args:
+        text: a number above 0 and a unit: steps, batches, epochs, seconds, minutes or hours.
+
+    Attributes:
+        number: how many units.
+        unit: in the singular.
+
+    Raises:
+        FitError: it is not of this form.
+    """
+
+    def __init__(self, text: str | Every) -> None:
+        if isinstance(text, Every):
+            text = str(text)
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text)
+        if match is None:
+            raise FitError(f"cannot read the interval {text!r}; write a number and a unit, such as '100 steps', '1 epoch' or '30 minutes'")
+        unit = PLURALS.get(match[2], match[2])
+        if unit not in COUNTERS:
+            raise FitError(
+                f"cannot read the interval {text!r}: there is no unit {match[2]!r}{did_you_mean(match[2], [*COUNTERS, *PLURALS])}"
+            )
+        self.unit = unit
+        self.number = float(match[1])
+        if self.number == 0 or (not self.timed and self.number % 1):
+            raise FitError(f"cannot read the interval {text!r}: it must be {'above 0' if self.timed else 'a whole number above 0'}")
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is measured by the clock."""
+        return COUNTERS[self.unit][0] == "now()"
+
+    @property
+    def length(self) -> float:
+        """The interval in steps, batches, epochs or seconds."""
+        return self.number * COUNTERS[self.unit][1]
+
+    def __str__(self) -> str:
+        return f"{self.number:g} {self.unit}" + ("" if self.number == 1 else "es" if self.unit == "batch" else "s")
+
+    def __repr__(self) -> str:
+        return f"Every({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Every) and (self.unit, self.number) == (other.unit, other.number)
+
+    def __hash__(self) -> int:
+        return hash((self.unit, self.number))
+
+
+@dataclass(frozen=True)
+class Cadence:
+    """What a decorator noted: read and checked when the plugin is registered.
+
+    Attributes:
+        kind: "every", "once", "once per epoch" or "only if".
+        interval: for "every", as it was written.
+        after: units before counting begins.
+        before: units from which on it is never due.
+        predicate: for "only if".
+    """
+
+    kind: str
+    interval: str | Every = "1 epoch"
+    after: float = 0
+    before: float = math.inf
+    predicate: Callable[..., bool] | None = None
+
+    def __str__(self) -> str:
+        if self.kind != "every":
+            name = getattr(self.predicate, "__name__", "")
+            return f"{self.kind} {name}".strip()
+        bounds = [f"after {self.after:g}"] * bool(self.after) + [f"before {self.before:g}"] * math.isfinite(self.before)
+        return " ".join([f"every {Every(self.interval)}", *bounds])
+
+
+def every(interval: str | Every, *, after: float = 0, before: float = math.inf) -> Callable[[F], F]:
+    """Let a hook act every so often: `@every("100 steps")` at steps 100, 200 and so on.
+
+    Goes above or below `@hookimpl`, on methods and functions, and with the other decorators of its kind.
+
+    Args:
+        interval: see `Every`.
+        after: counting begins there: `@every("2 epochs", after=1)` acts in epochs 3, 5, 7.
+        before: never from there on: `@every("1 epoch", before=3)` acts in epochs 1 and 2.
+    """
+    return _marker(Cadence("every", interval, after, before))
+
+
+def once(function: F) -> F:
+    """Let a hook act the first time only."""
+    return _marker(Cadence("once"))(function)
+
+
+def once_per_epoch(function: F) -> F:
+    """Let a hook act the first time in each epoch only."""
+    return _marker(Cadence("once per epoch"))(function)
+
+
+def only_if(predicate: Callable[..., bool]) -> Callable[[F], F]:
+    """Let a hook act only when a predicate of its arguments holds: `@only_if(lambda state: state.batch > 3)`.
+
+    Args:
+        predicate: a function that names the arguments of the hook it uses.
+    """
+    return _marker(Cadence("only if", predicate=predicate))
+
+
+def _marker(cadence: Cadence) -> Callable[[F], F]:
+    def mark(function: F) -> F:
+        setattr(function, MARK, (*getattr(function, MARK, ()), cadence))
+        return function
+
+    return mark
+
+
+def cadences_of(function: Callable[..., Any]) -> tuple[Cadence, ...]:
+    """Return what decorators noted on a function, the outermost last."""
+    noted: tuple[Cadence, ...] = getattr(function, MARK, ())
+    return noted
+
+
+class Gate:
+    """Knows when one hook of one plugin is due next.
+
+    Attributes:
+        counter: where its counter is read, as source for the plan.
+        next: the value of the counter from which on it is due.
+        end: the value from which on it is never due.
+    """
+
+    def __init__(self, cadence: Cadence) -> None:
+        self.cadence = cadence
+        self.counter = "state.epoch"
+        self.next = -math.inf
+        self.end = math.inf
+        if cadence.kind == "every":
+            interval = Every(cadence.interval)
+            self.counter, unit = COUNTERS[interval.unit]
+            begin = time.monotonic() if interval.timed else 0
+            self._length = interval.length
+            self._origin = begin + cadence.after * unit
+            self.next = self._origin + self._length
+            self.end = begin + cadence.before * unit
+
+    def condition(self, name: str) -> str:
+        """Return the source of the test whether it is due; one comparison, unless there is an end."""
+        ending = "" if math.isinf(self.end) else f" and {self.counter} < {name}.end"
+        return f"{self.counter} >= {name}.next{ending}"
+
+    def advance(self, count: float) -> None:
+        """Set the next time, after it has acted at this value of its counter."""
+        if self.cadence.kind == "every":
+            self.next = self._origin + ((count - self._origin) // self._length + 1) * self._length
+        else:
+            self.next = count + 1 if self.cadence.kind == "once per epoch" else math.inf
+
+    def __str__(self) -> str:
+        return str(self.cadence)
+
+
+class Condition(Gate):
+    """A gate that a predicate of the hook's arguments opens."""
+
+    def __init__(self, cadence: Cadence) -> None:
+        super().__init__(cadence)
+        assert cadence.predicate is not None
+        self.predicate = cadence.predicate
+        self.arguments = tuple(inspect.signature(self.predicate).parameters)
+
+    def condition(self, name: str) -> str:
+        """Return the source of a call of the predicate."""
+        return f"{name}.predicate({', '.join(self.arguments)})"
+
+    def advance(self, count: float) -> None:
+        """Do nothing: only the predicate decides."""
+
+
+class Delay(Gate):
+    """A gate that opens once and stays open."""
+
+    def __init__(self, interval: Every) -> None:
+        super().__init__(Cadence("every", interval))
+        # An epoch or batch is counted when it begins, a step when it is done.
+        self.next = self._origin + self._length + (interval.unit in ("epoch", "batch"))
+
+    def advance(self, count: float) -> None:
+        """Stay open."""
+
+    def __str__(self) -> str:
+        return f"delayed by {self.cadence.interval}"
+
+
+def gate(cadence: Cadence) -> Gate:
+    """Return a new gate for what a decorator noted."""
+    return Condition(cadence) if cadence.kind == "only if" else Gate(cadence)
+
+
+@dataclass(frozen=True, eq=False)
+class Delayed:
+    """A plugin whose hooks act only later: `Delayed(EarlyStopping(), "3 epochs")` from the fourth epoch on.
+
+    Only hooks within epochs wait; those before the first and after the last are called as ever, so that the plugin can
+    set itself up.
+
+    Args:
+        plugin: any plugin: an object, a function or a name with options.
+        interval: how much training to wait for; see `Every`.
+    """
+
+    plugin: Any
+    interval: str | Every
