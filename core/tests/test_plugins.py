@@ -14,7 +14,7 @@ import pytest
 from torch import nn
 
 from fit_core import FitError, Trainer, hookimpl
-from fit_core.plugins import kebab_case
+from fit_core.naming import kebab_case
 from fit_core.testing import record_hooks, tiny_trainer
 
 ZOO = """
@@ -140,8 +140,9 @@ def test_two_of_one_name_must_be_renamed(zoo: None) -> None:
 
 def test_two_distributions_with_one_name(zoo: None, distribution: MakeDistribution) -> None:
     distribution("fit-circus", ZOO, "lion = fit_circus:Lion")
+    assert names("zebra") == ["zebra"], "who does not ask for the name is not hurt"
     with pytest.raises(FitError, match=r"two distributions offer 'lion' in fit.plugins: fit-circus 1.2 and fit-zoo 1.2"):
-        tiny_trainer(plugins=["zebra"])
+        tiny_trainer(plugins=["lion"])
 
 
 def test_only_what_is_asked_for_is_imported(zoo: None, distribution: MakeDistribution) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -36,20 +36,45 @@ KNOWN_PACKAGES = {
 """Which package brings a name, for the advice in errors."""
 
 
-def offered(group: str) -> dict[str, EntryPoint]:
-    """Return every entry point of a group by name.
+class Catalog:
+    """What the installed distributions offer in one group of entry points.
 
-    Raises:
-        FitError: two distributions claim one name.
+    Args:
+        group: the group, such as `fit.plugins`.
     """
-    found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=group):
-        other = found.setdefault(point.name, point)
-        if distribution(other) != distribution(point):
-            raise FitError(
-                f"two distributions offer {point.name!r} in {group}: {distribution(other)} and {distribution(point)}; uninstall one of them"
-            )
-    return found
+
+    def __init__(self, group: str) -> None:
+        self.group = group
+        self._points: dict[str, list[EntryPoint]] = {}
+        for point in entry_points(group=group):
+            self._points.setdefault(point.name, []).append(point)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._points
+
+    def __iter__(self) -> Iterator[EntryPoint]:
+        """Yield every entry point, also those of one name."""
+        return (point for points in self._points.values() for point in points)
+
+    @property
+    def names(self) -> list[str]:
+        """Every name on offer."""
+        return list(self._points)
+
+    def find(self, name: str) -> EntryPoint:
+        """Return the entry point of a name.
+
+        Raises:
+            FitError: nobody offers it, or two distributions do.
+        """
+        if name not in self._points:
+            raise unknown(self.group, name, self.names)
+        first, *others = self._points[name]
+        for other in others:
+            if distribution(other) != distribution(first):
+                both = " and ".join(sorted([distribution(first), distribution(other)]))
+                raise FitError(f"two distributions offer {name!r} in {self.group}: {both}; uninstall one of them")
+        return first
 
 
 def distribution(point: EntryPoint) -> str:
@@ -69,29 +94,12 @@ def load(point: EntryPoint) -> Any:
         raise FitError(f"{point.name!r} of {distribution(point)} cannot be imported: {type(error).__name__}: {error}") from error
 
 
-def load_named(group: str, name: str, known: Iterable[str] = ()) -> Any:
-    """Import the entry point of a name.
-
-    Args:
-        group: the group of entry points.
-        name: the name in it.
-        known: further names, for suggestions.
-
-    Raises:
-        FitError: nobody offers the name.
-    """
-    points = offered(group)
-    if name in points:
-        return load(points[name])
-    raise unknown(group, name, [*points, *known])
-
-
 def offered_specs() -> dict[str, dict[str, Callable[..., Any]]]:
     """Return the hook specifications that installed plugins bring, by the plugin's name.
 
     A package names them in the group `fit.hookspecs`; the module that has them should import little.
     """
-    return {name: specs_in(load(point)) for name, point in offered(HOOKSPECS).items()}
+    return {point.name: specs_in(load(point)) for point in Catalog(HOOKSPECS)}
 
 
 def unknown(group: str, name: str, known: Iterable[str]) -> FitError:

@@ -12,19 +12,33 @@ from fit_core.plan import DEFAULTS, Actor, HookPlan, Hooks
 def explained(hooks: Hooks) -> list[dict[str, Any]]:
     """Return every hook in the order of the loop, with its actors in the order of their calls.
 
-    Each actor has `plugin`, `how` ("wraps", "replaces", "default", "hears"), `distribution` and `source`.
+    Each actor has `plugin`, `how` ("wraps", "replaces", "default", "hears"), `when` (its cadences, as text), `distribution`
+    and `source`. A hook has `conflict`: the plugins that replace the same stage, if more than one does.
     """
     return [
         {
             "hook": plan.name,
             "kind": plan.kind,
             "actors": [
-                {"plugin": a.member.name, "how": how(plan, a), "distribution": a.member.distribution, "source": source_of(a)}
-                for a in plan.actors
+                {
+                    "plugin": actor.member.name,
+                    "how": how(plan, actor),
+                    "when": [str(gate) for gate in actor.gates],
+                    "distribution": actor.member.distribution,
+                    "source": source_of(actor),
+                }
+                for actor in plan.actors
             ],
+            "conflict": conflict(plan),
         }
         for plan in hooks.plans.values()
     ]
+
+
+def conflict(plan: HookPlan) -> list[str]:
+    """Name the plugins that replace one stage, if there are several: all but the first are asked only if it has no result."""
+    replacing = [actor.member.name for actor in plan.actors if how(plan, actor) == "replaces"]
+    return replacing if len(replacing) > 1 else []
 
 
 def how(plan: HookPlan, actor: Actor) -> str:
@@ -54,6 +68,10 @@ def as_text(hooks: list[dict[str, Any]]) -> str:
         if not acting:
             continue
         lines.append(f"{hook['hook']}  ({hook['kind']})")
-        lines += [f"    {i}. {a['plugin']:{width}}  {a['how']:8}  {a['distribution']}  {a['source']}" for i, a in enumerate(acting, 1)]
+        for i, a in enumerate(acting, 1):
+            when = "".join(f"  [{when}]" for when in a["when"])
+            lines.append(f"    {i}. {a['plugin']:{width}}  {a['how']:8}{when}  {a['distribution']}  {a['source']}")
+        if hook["conflict"]:
+            lines.append(f"    conflict: {' and '.join(hook['conflict'])} replace one stage; the first with a result wins")
     nobody = [hook["hook"] for hook in hooks if not hook["actors"]]
     return "\n".join([*lines, "", "nobody: " + ", ".join(nobody)])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fit_core.batch import batch_size, detach
 from fit_core.criterion import terms
-from fit_core.entrypoints import METRICS, load_named
+from fit_core.entrypoints import METRICS, Catalog, load, unknown
 from fit_core.errors import FitError
 from fit_core.mean import WeightedMean
 from fit_core.state import State
@@ -147,7 +147,10 @@ def _resolve(item: Any) -> Metric:
     if item == "accuracy":
         return Accuracy()
     if isinstance(item, str):
-        item = load_named(METRICS, item, known=("loss", "accuracy"))
+        catalog = Catalog(METRICS)
+        if item not in catalog:
+            raise unknown(METRICS, item, [*catalog.names, "loss", "accuracy"])
+        item = load(catalog.find(item))
     if isinstance(item, type):
         item = item()
     if isinstance(item, Metric):

@@ -25,7 +25,8 @@ from fit_core.loop import Fit, Length, Row, ending, evaluation, mention
 from fit_core.metrics import Meter, Metric, resolve_metrics
 from fit_core.modes import set_seed
 from fit_core.plan import Hooks, Tracer
-from fit_core.plugins import Member, register, resolve
+from fit_core.plugins import NO_SETTINGS, Member, register, resolve
+from fit_core.requests import Settings
 from fit_core.run_folder import new_run_folder
 from fit_core.state import Moment, Phase, Progress, State
 from fit_core.streams import Streams
@@ -102,6 +103,7 @@ class Trainer:
         self.criterion = Criterion(loss_fn)
         self._items: list[Any] = list(plugins)
         self._later: list[Any] = []
+        self._settings = NO_SETTINGS
         self._progress = Progress("train")
         self._updates: dict[str, Update] = {}
         self._first_update: Update | None = None
@@ -357,8 +359,12 @@ class Trainer:
         """Every plugin by name, in the order of their calls."""
         return MappingProxyType({member.name: member.plugin for member in self.members})
 
-    def use(self, items: Sequence[Any]) -> None:
+    def use(self, items: Sequence[Any], settings: Settings = NO_SETTINGS) -> None:
         """Add plugins, or options for those that are there, before anything has run. The command line does this.
+
+        Args:
+            items: as for `plugins`; options for a plugin that is there already are laid over its own.
+            settings: options by plugin name from a file, which lie under those.
 
         Raises:
             FitError: the trainer has run already, or a plugin is not what it should be.
@@ -366,6 +372,7 @@ class Trainer:
         if self._module is not None:
             raise FitError("plugins can be added only before the trainer has run")
         self._later += items
+        self._settings = settings
         self._build_plan()
 
     def seeded(self, seed: int) -> None:
@@ -388,7 +395,7 @@ class Trainer:
 
     def _build_plan(self) -> None:
         builtin = () if self.quiet else ("console",)
-        self.members: list[Member] = resolve(self._items, self._later, builtin)
+        self.members: list[Member] = resolve(self._items, self._later, self._settings, builtin)
         self.hooks = Hooks(register(self.members))
         self._logs = self.hooks.hears("on_log")
 

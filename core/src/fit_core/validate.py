@@ -36,15 +36,19 @@ def check_hooks(plugin: Any, who: str, specs: Specs) -> None:
             be none, a stage that can never return a result, an interval that cannot be read, a method that looks like a
             hook and has no `@hookimpl`, or no hook at all.
     """
-    marked = 0
-    for name, function in _functions(plugin):
-        if hasattr(function, "fit_impl"):
-            _check_marked(name, function, who, specs)
-            marked += 1
-        else:
-            _check_unmarked(plugin, name, function, who, specs)
+    marked = [(name, function) for name, function in _functions(plugin) if hasattr(function, "fit_impl")]
+    for name, function in marked:
+        _check_marked(name, function, who, specs)
+    check_unmarked(plugin, who, specs)
     if not marked:
         raise FitError(f"{who} has no hook: put @hookimpl on at least one method ({type(plugin).__name__})")
+
+
+def check_unmarked(plugin: Any, who: str, specs: Specs) -> None:
+    """Refuse functions that have a hook's name and only its arguments, but would never be called."""
+    for name, function in _functions(plugin):
+        if not hasattr(function, "fit_impl"):
+            _check_unmarked(plugin, name, function, who, specs)
 
 
 def _functions(plugin: Any) -> Iterator[tuple[str, Any]]:
@@ -120,7 +124,6 @@ def _owner_of(hook: str) -> str:
 
 
 def _check_unmarked(plugin: Any, name: str, function: Any, who: str, specs: Specs) -> None:
-    """Refuse a method that has a hook's name and only its arguments, but would never be called."""
     if name not in specs or not _own(plugin, name, function):
         return
     known = inspect.signature(specs[name]).parameters

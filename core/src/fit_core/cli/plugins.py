@@ -7,23 +7,22 @@ from typing import Any
 
 import click
 
-from fit_core.entrypoints import PLUGINS, distribution, load, offered, unknown
+from fit_core.entrypoints import PLUGINS, Catalog, distribution, load
 
 
 @click.command("plugins")
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
     """List the installed plugins, or show the options and hooks of plugin NAME."""
-    points = offered(PLUGINS)
+    catalog = Catalog(PLUGINS)
     if name is None:
-        width = max(map(len, points), default=0)
-        for point in sorted(points.values(), key=lambda p: (distribution(p), p.name)):
+        width = max(map(len, catalog.names), default=0)
+        for point in sorted(catalog, key=lambda p: (distribution(p), p.name)):
             click.echo(f"{point.name:{width}}  {distribution(point)}")
         return
-    if name not in points:
-        raise unknown(PLUGINS, name, points)
-    factory = load(points[name])
-    click.echo(f"{name}  ({distribution(points[name])})\n\n{inspect.getdoc(factory) or ''}\n")
+    point = catalog.find(name)
+    factory = load(point)
+    click.echo(f"{name}  ({distribution(point)})\n\n{inspect.getdoc(factory) or ''}\n")
     click.echo("\n".join(options_of(factory)))
     if inspect.isclass(factory):
         hooks = [key for key, value in inspect.getmembers(factory) if hasattr(value, "fit_impl")]

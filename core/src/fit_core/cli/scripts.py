@@ -14,6 +14,7 @@ import click
 from fit_core.errors import FitError
 from fit_core.options import convert, describe, keywords, split_commas, type_hints
 from fit_core.script import argument_help, build, builder_of, load_script
+from fit_core.settings import plugin_settings
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
@@ -101,7 +102,8 @@ class ScriptGroup(click.Group):
             trainer.quiet = trainer.quiet or values.get("quiet", False)
             if seed is not None:
                 trainer.seeded(seed)
-            trainer.use([*_names(values["plugins"]), *values["plugin"]])
+            items = [*split_commas(values["plugins"]), *values["plugin"]]
+            trainer.use([*own_hooks(module, trainer), *items], plugin_settings(path.resolve().parent))
             self.action(ScriptRun(path, trainer, options, {o.name: values.get(o.name) for o in own if o.name}))
 
         text = inspect.getdoc(builder) or ""
@@ -131,6 +133,22 @@ def script_options(builder: Callable[..., Any], taken: set[str]) -> list[click.O
     return options
 
 
+def own_hooks(module: ModuleType, trainer: Trainer) -> list[Any]:
+    """Return the plugin `script` with the hooks a script defines, if it defines some that are no plugins already.
+
+    Raises:
+        FitError: a function of the script is named like a hook and has no `@hookimpl`.
+    """
+    from fit_core.hookspecs import SPECS
+    from fit_core.naming import FunctionPlugin, ScriptPlugin
+    from fit_core.validate import check_unmarked
+
+    check_unmarked(module, f"script {Path(str(module.__file__)).name}", SPECS)
+    taken = [value for plugin in trainer.plugins.values() if isinstance(plugin, FunctionPlugin) for value in vars(plugin).values()]
+    plugin = ScriptPlugin(module, taken)
+    return [plugin] if vars(plugin) else []
+
+
 def plugin_options() -> list[click.Option]:
     """Make the options that choose plugins."""
     return [
@@ -142,10 +160,6 @@ def plugin_options() -> list[click.Option]:
             help="One plugin with options: name:key=value,key=value; alias=name:...; no:name takes one away.",
         ),
     ]
-
-
-def _names(text: str) -> list[str]:
-    return split_commas(text)
 
 
 def _draw_seed() -> int:

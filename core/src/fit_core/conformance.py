@@ -1,0 +1,267 @@
+"""What every plugin must keep to: checks that run it, each with a name.
+
+def test_my_plugin_conforms():
+    check_plugin(MyPlugin())
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fit_core.errors import FitError
+from fit_core.hookspecs import SPECS, hookimpl
+from fit_core.state import State
+from fit_core.testing import tiny_batches, tiny_trainer
+from fit_core.trainer import Trainer
+
+
+class CheckFailed(AssertionError):
+    """A plugin does not keep to what every plugin must."""
+
+
+@dataclass
+class Subject:
+    """The plugin under test.
+
+    Attributes:
+        plugin: an object (copied for each run), a class or factory, or a name with options.
+        settings: arguments of `tiny_trainer` that the plugin needs.
+    """
+
+    plugin: Any
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def fresh(self) -> Any:
+        """Return the plugin as it is before any run."""
+        if isinstance(self.plugin, str):
+            return self.plugin
+        return self.plugin() if isinstance(self.plugin, type) else copy.deepcopy(self.plugin)
+
+    @contextmanager
+    def trainer(self, *others: Any, with_plugin: bool = True, batches: int = 6) -> Iterator[Trainer]:
+        """Give a trainer with the plugin and others, in a run folder of its own."""
+        with tempfile.TemporaryDirectory() as folder:
+            settings = {"metrics": ["accuracy"], "train_data": tiny_batches(batches), "run_dir": Path(folder), **self.settings}
+            plugins = [*settings.pop("plugins", []), *([self.fresh()] if with_plugin else []), *others]
+            with tiny_trainer(**settings, plugins=plugins) as trainer:
+                yield trainer
+
+
+def check_plugin(plugin: Any, **settings: Any) -> None:
+    """Run every check on a plugin.
+
+    Args:
+        plugin: an object (copied for each run), a class that needs no arguments, or a name with options.
+        settings: arguments of `fit_core.testing.tiny_trainer` that the plugin needs, such as `metrics=["accuracy"]`.
+
+    Raises:
+        CheckFailed: the message has every check that failed, by name.
+    """
+    failed = failures(plugin, **settings)
+    if failed:
+        raise CheckFailed("\n".join(f"{name}: {message}" for name, message in failed.items()))
+
+
+def failures(plugin: Any, **settings: Any) -> dict[str, str]:
+    """Return what each check that failed has to say, by its name. Checks after a failed "registers" are not run."""
+    subject = Subject(plugin, settings)
+    failed: dict[str, str] = {}
+    for name, check in CHECKS.items():
+        try:
+            check(subject)
+        except CheckFailed as error:
+            failed[name] = str(error)
+            if name == "registers":
+                break
+    return failed
+
+
+def registers(subject: Subject) -> None:
+    """The trainer takes it, and a run with it goes well."""
+    try:
+        with subject.trainer() as trainer:
+            trainer.fit(epochs=2)
+            trainer.evaluate()
+    except FitError as error:
+        raise CheckFailed(str(error)) from error
+
+
+def calls_per_step(subject: Subject) -> None:
+    """A step makes no more Python calls late in a run than early on."""
+    early, late = _calls_at(subject, step=4), _calls_at(subject, step=60)
+    if late > early + 10:
+        raise CheckFailed(f"step 4 made {early} Python calls, step 60 made {late}: keep what is done per step bounded")
+
+
+def _calls_at(subject: Subject, step: int) -> int:
+    count = 0
+
+    def profile(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal count
+        count += event == "call"
+
+    @hookimpl(specname="on_safe_point")
+    def watch(state: State) -> None:
+        sys.setprofile(profile if state.position == "batch" and state.batch_count == step - 1 else None)
+
+    try:
+        with subject.trainer(watch, batches=64) as trainer:
+            trainer.fit(epochs=1)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+class _Reads(TorchDispatchMode):
+    """Counts `.item()`, `float(tensor)` and `bool(tensor)`: on an accelerator each waits for the device."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def no_waits(subject: Subject) -> None:
+    """A step reads nothing from the device that it does not read without the plugin."""
+    plain, own = _reads_per_step(subject, with_plugin=False), _reads_per_step(subject, with_plugin=True)
+    if max(own) > max(plain):
+        raise CheckFailed(f"{max(own) - max(plain)} reads from the device in a step: keep tensors as they are, or use trainer.record")
+
+
+def _reads_per_step(subject: Subject, with_plugin: bool) -> list[int]:
+    reads = _Reads()
+    at = [0]
+
+    @hookimpl(specname="on_safe_point")
+    def watch(state: State) -> None:
+        if state.position == "batch":
+            at.append(reads.count)
+
+    with subject.trainer(watch, with_plugin=with_plugin) as trainer, reads:
+        trainer.fit(epochs=1)
+    return [after - before for before, after in zip(at[1:], at[2:], strict=False)] or [0]
+
+
+def state_round_trip(subject: Subject) -> None:
+    """What `state_dict` returns, another instance takes up and returns again; and it is not what a live plugin goes on changing."""
+    with subject.trainer() as trainer:
+        plugin = _only(subject, trainer)
+        if not hasattr(plugin, "state_dict"):
+            return
+        trainer.fit(epochs=1)
+        saved = plugin.state_dict()
+        kept = copy.deepcopy(saved)
+        with subject.trainer() as another:
+            other = _only(subject, another)
+            other.load_state_dict(copy.deepcopy(saved))
+            again = other.state_dict()
+        if not _equal(kept, again):
+            raise CheckFailed(f"state_dict() returned {kept!r}, and after load_state_dict {again!r}")
+        trainer.fit(epochs=1)
+        if not _equal(kept, saved):
+            raise CheckFailed("what state_dict() returned changed when training went on: return a copy")
+
+
+def _only(subject: Subject, trainer: Trainer) -> Any:
+    known = len(subject.settings.get("plugins", []))
+    return list(trainer.plugins.values())[known]
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
+        return isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return type(a) is type(b) and len(a) == len(b) and all(map(_equal, a, b))
+    return type(a) is type(b) and (a == b or (a != a and b != b))
+
+
+class _Bomb(Exception):
+    """Raised on purpose."""
+
+
+def torn_down(subject: Subject) -> None:
+    """After an exception in any hook that exception is what the user sees, and no thread or file stays open."""
+    for hook, spec in SPECS.items():
+        if not spec.fit_in_epoch or hook in ("on_log", "on_show"):  # type: ignore[attr-defined]
+            continue
+        before = _open_things()
+        _explode(subject, hook)
+        gc.collect()
+        left = {name: after - before[name] for name, after in _open_things().items() if after > before[name]}
+        if left:
+            raise CheckFailed(f"after an exception in {hook} it left open: {', '.join(f'{n} {name}' for name, n in left.items())}")
+
+
+def _explode(subject: Subject, hook: str) -> None:
+    bomb: dict[str, Any] = {"hookimpl": hookimpl, "Bomb": _Bomb}
+    exec(f"@hookimpl(specname={hook!r}, tryfirst=True)\ndef bomb():\n    raise Bomb", bomb)
+    try:
+        with subject.trainer(bomb["bomb"]) as trainer:
+            trainer.fit(epochs=1)
+    except _Bomb:
+        return
+    except BaseException as error:
+        raise CheckFailed(f"an exception in {hook} was hidden by {type(error).__name__}: {error}") from error
+    raise CheckFailed(f"an exception in {hook} was swallowed")
+
+
+def _open_things() -> dict[str, int]:
+    files = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0  # noqa: PTH208
+    return {"threads": threading.active_count(), "files": files}
+
+
+def global_state(subject: Subject) -> None:
+    """Random states, signals, working directory, environment, warning filters and default dtype are as before."""
+    with subject.trainer() as trainer:
+        before = _global_state()
+        trainer.fit(epochs=2)
+        after = _global_state()
+    changed = [name for name in before if not _equal(before[name], after[name])]
+    if changed:
+        raise CheckFailed(f"it changed the process's {', '.join(changed)}; draw from trainer.random(self), and put back what you set")
+
+
+def _global_state() -> dict[str, Any]:
+    numpy: Any = sys.modules.get("numpy.random")
+    return {
+        "random state of Python": random.getstate(),
+        "random state of numpy": numpy.get_state()[1].tolist() if numpy else None,
+        "random state of torch": torch.get_rng_state(),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "working directory": str(Path.cwd()),
+        "environment": dict(os.environ),
+        "warning filters": list(warnings.filters),
+        "default dtype": torch.get_default_dtype(),
+    }
+
+
+CHECKS: dict[str, Callable[[Subject], None]] = {
+    "registers": registers,
+    "calls per step": calls_per_step,
+    "no waits": no_waits,
+    "state round trip": state_round_trip,
+    "torn down": torn_down,
+    "global state": global_state,
+}
+"""Every check by name, in the order in which they run."""

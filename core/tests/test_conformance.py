@@ -1,0 +1,144 @@
+"""The checks of the test kit: a good plugin passes all, and each bad one fails exactly the check it is bad at."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+import pytest
+import torch
+
+from fit_core import State, Trainer, hookimpl
+from fit_core.conformance import CHECKS, CheckFailed, check_plugin, failures
+
+
+class Good:
+    def __init__(self) -> None:
+        self.seen = 0
+
+    @hookimpl
+    def on_batch_start(self, trainer: Trainer, state: State) -> None:
+        noise = torch.randn(state.inputs.shape, generator=trainer.generator(self))
+        state.inputs = state.inputs + 0.01 * noise
+
+    @hookimpl
+    def on_batch_end(self, trainer: Trainer, state: State) -> None:
+        self.seen += 1
+        trainer.record("mean", state.outputs.mean())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.seen = state["seen"]
+
+
+class Misspelt:
+    @hookimpl
+    def on_batch_ends(self) -> None:
+        pass
+
+
+class Growing:
+    def __init__(self) -> None:
+        self.losses: list[Any] = []
+
+    @hookimpl
+    def on_batch_end(self, state: State) -> None:
+        self.losses.append(state.batch)
+        sorted(self.losses, key=lambda batch: -batch)
+
+
+class Waiting:
+    @hookimpl
+    def on_batch_end(self, state: State) -> None:
+        state.loss.item()
+
+
+class Forgetful(Good):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+class Alias:
+    def __init__(self) -> None:
+        self.state: dict[str, int] = {"seen": 0}
+
+    @hookimpl
+    def on_batch_end(self) -> None:
+        self.state["seen"] += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.state = state
+
+
+class Leaking:
+    @hookimpl
+    def on_fit_start(self) -> None:
+        self.done = threading.Event()
+        threading.Thread(target=self.done.wait, args=(60,), daemon=True).start()
+
+    @hookimpl
+    def on_epoch_end(self) -> None:
+        self.done.set()
+
+
+class Hiding:
+    @hookimpl
+    def on_exception(self) -> None:
+        os._exit  # noqa: B018
+
+    @hookimpl(wrapper=True)
+    def on_batch_end(self) -> Any:
+        try:
+            return (yield)
+        except Exception:
+            return None
+
+
+class Drawing:
+    @hookimpl
+    def on_batch_start(self, state: State) -> None:
+        state.inputs = state.inputs + torch.randn_like(state.inputs)
+
+
+class Environment:
+    @hookimpl
+    def on_fit_start(self) -> None:
+        os.environ["FIT_TEST_LEFT_BEHIND"] = "1"
+
+
+BAD = {
+    Misspelt: "registers",
+    Growing: "calls per step",
+    Waiting: "no waits",
+    Forgetful: "state round trip",
+    Alias: "state round trip",
+    Leaking: "torn down",
+    Hiding: "torn down",
+    Drawing: "global state",
+    Environment: "global state",
+}
+
+
+def test_a_good_plugin_passes() -> None:
+    check_plugin(Good())
+    check_plugin(Good)
+    check_plugin("console", quiet=False)
+
+
+@pytest.mark.parametrize("plugin", BAD, ids=lambda plugin: plugin.__name__)
+def test_a_bad_plugin_fails_exactly_its_check(plugin: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FIT_TEST_LEFT_BEHIND", raising=False)
+    assert list(failures(plugin)) == [BAD[plugin]]
+    monkeypatch.delenv("FIT_TEST_LEFT_BEHIND", raising=False)
+    with pytest.raises(CheckFailed, match=f"^{BAD[plugin]}: "):
+        check_plugin(plugin)
+
+
+def test_every_check_has_a_plugin_that_fails_it() -> None:
+    assert set(BAD.values()) == set(CHECKS)
