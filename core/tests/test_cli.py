@@ -256,3 +256,134 @@ def test_a_script_named_like_a_module(run_fit: Run, tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text(TINY_SCRIPT)
     done = run_fit("train", "json.py")
     assert (done.code, done.stderr) == (2, "fit: the script json.py has the name of a module that is imported already; rename it\n")
+
+
+def test_the_hooks_of_a_script_are_the_plugin_script(run_script: Run) -> None:
+    source = """
+    from fit_core import hookimpl
+    from fit_core.testing import tiny_trainer
+    @hookimpl
+    def on_epoch_end(row):
+        print("heard", row["epoch"])
+    @hookimpl
+    def on_fit_end():
+        print("the end")
+    def train_step(model, x, y):
+        "A helper with the name of a stage."
+    def build_trainer():
+        return tiny_trainer(epochs=2, plugins=[on_fit_end])
+    """
+    done = run_script(source)
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[:3] == ["heard 1", "heard 2", "the end"]
+    assert done.stdout.count("the end") == 1, "a function that is a plugin already is not called twice"
+    assert [plugin["name"] for plugin in done.manifest["plugins"]] == ["on-fit-end", "script"]
+    forgotten = run_script(source.replace("    @hookimpl\n    def on_epoch_end", "    def on_epoch_end"))
+    assert forgotten.code == 2
+    assert "is named like a hook but would never be called; put @hookimpl above it" in forgotten.stderr
+
+
+PATIENT = """
+from fit_core import hookimpl
+from fit_core.testing import tiny_trainer
+
+class Patient:
+    def __init__(self, patience: int = 1, mode: str = "default"):
+        self.patience, self.mode = patience, mode
+    @hookimpl
+    def on_fit_start(self):
+        print(f"patience {self.patience}, mode {self.mode}")
+
+def build_trainer():
+    return tiny_trainer(epochs=1, plugins=PLUGINS)
+"""
+
+
+@pytest.fixture
+def patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Install a distribution with the plugin `patient`."""
+    folder = tmp_path / "installed"
+    info = folder / "fit_patient-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fit-patient\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[fit.plugins]\npatient = fit_patient:Patient\n")
+    (folder / "fit_patient.py").write_text(PATIENT.split("def build_trainer")[0])
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+def test_options_come_from_the_command_line_over_the_script_over_the_file_over_defaults(
+    run_script: Run, patient: None, tmp_path: Path
+) -> None:
+    def said(plugins: str, *arguments: str) -> str:
+        done = run_script(PATIENT.replace("PLUGINS", plugins), *arguments)
+        assert done.code == 0, done.stderr
+        return done.stdout.splitlines()[0]
+
+    assert said("['patient']") == "patience 1, mode default"
+    (tmp_path / "pyproject.toml").write_text("[tool.fit.plugins.patient]\npatience = 2\nmode = 'file'\n")
+    assert said("['patient']") == "patience 2, mode file"
+    assert said("['patient:patience=3']") == "patience 3, mode file"
+    assert said("['patient:patience=3']", "-p", "patient:patience=4") == "patience 4, mode file"
+    assert said("[]", "-p", "patient:mode=line") == "patience 2, mode line"
+    assert said("['patient']", "-p", "other=patient:patience=9").startswith("patience 2")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "[tool.fit.plugins.patien]\npatience = 2",
+            "pyproject.toml has options for plugin 'patien', which does not exist; did you mean 'patient'?",
+        ),
+        (
+            "[tool.fit.plugins.patient]\npatienc = 2",
+            "plugin 'patient' has no option 'patienc' (options: mode, patience); did you mean 'patience'?",
+        ),
+        ("[tool.fit.plugins.patient]\npatience = 2.5", "option 'patience' of plugin 'patient' must be int, not '2.5'"),
+        ("[tool.fit]\nplugin = 2", "[tool.fit] has no key 'plugin'; did you mean 'plugins'?"),
+        ("[tool.fit.plugins]\npatient = 2", "has 'patient', which is no table; write [tool.fit.plugins.patient]"),
+        ("[tool.fit", "cannot read"),
+    ],
+)
+def test_mistakes_in_the_file(run_script: Run, patient: None, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    done = run_script(PATIENT.replace("PLUGINS", "['patient']"))
+    assert done.code == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_parameters_named_like_options_of_fit_keep_their_defaults(run_script: Run) -> None:
+    source = """
+    from fit_core.testing import tiny_trainer
+    def build_trainer(plugins=("no:console",), quiet=True, run_dir=None, epochs=2, seed=0):
+        print(plugins, quiet, run_dir, epochs)
+        return tiny_trainer(epochs=epochs)
+    """
+    assert run_script(source).stdout.startswith("('no:console',) True None 2\n")
+    assert run_script(source, "--epochs", "1", "--run-dir", "x").stdout.startswith("('no:console',) True x 1\n")
+
+
+def test_a_used_run_folder_is_refused_and_the_manifest_is_json(run_script: Run) -> None:
+    source = """
+    from fit_core import hookimpl
+    from fit_core.testing import tiny_trainer
+    class Nan:
+        @hookimpl
+        def on_batch_end(self, trainer):
+            trainer.record("nothing", float("nan"))
+        @hookimpl
+        def on_teardown(self):
+            raise ValueError("late")
+    def build_trainer():
+        return tiny_trainer(epochs=1, plugins=[Nan()])
+    """
+    done = run_script(source, "--run-dir", "here")
+    assert done.code == 1
+    text = (done.run_dir / "manifest.json").read_text()
+    manifest = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    assert (manifest["status"], manifest["error"]) == ("failed", "ValueError: late")
+    assert manifest["last_row"]["nothing"] == "nan"
+    assert manifest["data"]["train"] == {"type": "list", "length": 2}
+    again = run_script(source, "--run-dir", "here")
+    assert (again.code, again.stderr) == (2, "fit: here holds a run already; choose another --run-dir, so that no run is lost\n")

@@ -56,7 +56,7 @@ def test_endless_data_needs_steps() -> None:
     ("arguments", "message"),
     [
         ({}, "how long to train"),
-        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"epochs": 0}, "epochs must be at least 1 and whole, not 0"),
         ({"epochs": 1, "batch_size": 4}, "batch_size does nothing here"),
     ],
 )
@@ -216,7 +216,10 @@ def test_record_enters_a_weighted_mean_into_the_row() -> None:
     assert (row["val_seen"], row["val_late"]) == (1.0, 2.0)
 
 
-@pytest.mark.parametrize(("name", "message"), [("loss", "a metric of this name"), ("accuracy", "a metric of this name")])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [(name, "the row has this name for something else") for name in ("loss", "accuracy", "epoch", "lr", "seconds", "val_x")],
+)
 def test_record_refuses_the_name_of_a_metric(name: str, message: str) -> None:
     @hookimpl
     def on_batch_end(trainer: Trainer) -> None:
@@ -231,7 +234,7 @@ def test_the_row_is_frozen_from_on_epoch_end_on() -> None:
     def on_epoch_end(trainer: Trainer, row: Any) -> None:
         with pytest.raises(TypeError):
             row["mine"] = 1
-        with pytest.raises(FitError, match="the row of this epoch is complete"):
+        with pytest.raises(FitError, match="cannot record 'mine' here: the row is open"):
             trainer.record("mine", 1.0)
 
     assert "mine" not in tiny_trainer(plugins=[on_epoch_end]).fit(epochs=1)[0]

@@ -175,3 +175,61 @@ def test_innocents_are_left_alone() -> None:
     assert acting["on_fit_start"] == ["module", "with-lambda"]
     assert acting["on_fit_end"] == ["with-lambda"]
     assert re.match("defaults", acting["train_step"][0])
+
+
+def test_a_stage_that_can_never_return_a_result() -> None:
+    class Watching:
+        @hookimpl
+        def forward(self, state: Any) -> None:
+            print(state.inputs)
+
+    class Empty:
+        @hookimpl
+        def should_step(self) -> None: ...
+
+    class Swallowing:
+        @hookimpl(wrapper=True)
+        def compute_loss(self) -> Any:
+            loss = yield
+            print(loss)
+
+    class Raising:
+        @hookimpl
+        def forward(self) -> None:
+            raise NotImplementedError("on purpose")
+
+    class Sometimes:
+        @hookimpl
+        def should_step(self, state: Any) -> Any:
+            if state.batch > 3:
+                return False
+            return None
+
+    class WrapsNotice:
+        @hookimpl(wrapper=True)
+        def on_batch_end(self) -> Any:
+            yield
+
+    message = "it never returns a result, and {} is a {}; return a result, or wrap the stage to act around it"
+    assert refused(Watching()).endswith(message.format("forward", "stage"))
+    assert refused(Empty()).endswith(message.format("should_step", "decision"))
+    assert refused(Swallowing()).endswith("it never returns a result, and compute_loss is a stage; write: return (yield)")
+    for innocent in (Raising(), Sometimes(), WrapsNotice()):
+        tiny_trainer(plugins=[innocent])
+
+
+def test_hooks_of_a_library_that_a_plugin_builds_on_are_its_own_affair() -> None:
+    class Library:
+        __module__ = "some.library"
+
+        def on_epoch_end(self) -> None:
+            pass
+
+    Library.on_epoch_end.__module__ = "some.library"
+
+    class Plugin(Library):
+        @hookimpl
+        def on_fit_start(self) -> None:
+            pass
+
+    tiny_trainer(plugins=[Plugin()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -57,8 +58,18 @@ def map_structure(function: Callable[[Any], Any], value: Any) -> Any:
     if isinstance(value, list):
         return [function(item) for item in value]
     if isinstance(value, dict):
-        return {key: function(item) for key, item in value.items()}
+        return with_items(value, {key: function(item) for key, item in value.items()})
     return value
+
+
+def with_items(value: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
+    """Return a dict of the same type with other items: an output object with attributes keeps them."""
+    if type(value) is dict:
+        return items
+    result = copy.copy(value)
+    for key, item in items.items():
+        result[key] = item
+    return result
 
 
 def tensors(value: Any) -> Iterator[Tensor]:
@@ -97,29 +108,36 @@ def call_model(model: nn.Module, inputs: Any, extra: dict[str, Any]) -> Any:
     """
     if isinstance(inputs, (tuple, list)):
         return model(*inputs, **extra)
-    if isinstance(inputs, dict):
+    if isinstance(inputs, Mapping):
         return model(**inputs, **extra)
     return model(inputs, **extra)
 
 
 def join(outputs: list[Any]) -> Any:
-    """Join the outputs of several batches along the first dimension, in any nesting.
+    """Join the outputs of several batches along the first dimension, in any nesting; numbers become a vector.
 
     Returns:
         Joined tensors in the nesting of one batch; where shapes differ, the list of all batches.
     """
-    if len(outputs) == 1:
-        return outputs[0]
     first = outputs[0]
+    if isinstance(first, Tensor) and not first.dim():
+        return torch.stack(outputs)
+    if len(outputs) == 1:
+        return first
     if isinstance(first, Tensor):
         fitting = all(isinstance(o, Tensor) and o.dim() and o.shape[1:] == first.shape[1:] for o in outputs)
         return torch.cat(outputs) if fitting else outputs
     if isinstance(first, dict) and all(isinstance(o, dict) and o.keys() == first.keys() for o in outputs):
-        return {key: join([o[key] for o in outputs]) for key in first}
+        return with_items(first, {key: join([o[key] for o in outputs]) for key in first})
     if isinstance(first, (tuple, list)) and all(isinstance(o, type(first)) and len(o) == len(first) for o in outputs):
         columns = [join(list(column)) for column in zip(*outputs, strict=True)]
         return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
     return outputs
+
+
+def to_cpu(value: Any) -> Any:
+    """Copy every tensor of a nested value to the CPU, out of its graph."""
+    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else map_structure(to_cpu, value)
 
 
 def detach(value: Any) -> Any:

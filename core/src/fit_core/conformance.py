@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import os
 import random
 import signal
@@ -46,6 +47,9 @@ class Subject:
 
     plugin: Any
     settings: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.found = _process_state()
 
     def fresh(self) -> Any:
         """Return the plugin as it is before any run."""
@@ -158,7 +162,7 @@ def _reads_per_step(subject: Subject, with_plugin: bool) -> list[int]:
 
     with subject.trainer(watch, with_plugin=with_plugin) as trainer, reads:
         trainer.fit(epochs=1)
-    return [after - before for before, after in zip(at[1:], at[2:], strict=False)] or [0]
+    return [after - before for before, after in itertools.pairwise(at[1:])] or [0]
 
 
 def state_round_trip(subject: Subject) -> None:
@@ -207,10 +211,16 @@ def torn_down(subject: Subject) -> None:
             continue
         before = _open_things()
         _explode(subject, hook)
-        gc.collect()
-        left = {name: after - before[name] for name, after in _open_things().items() if after > before[name]}
+        left = _left_open(before)
+        if left:
+            gc.collect()  # slow, and rarely needed
+            left = _left_open(before)
         if left:
             raise CheckFailed(f"after an exception in {hook} it left open: {', '.join(f'{n} {name}' for name, n in left.items())}")
+
+
+def _left_open(before: dict[str, int]) -> dict[str, int]:
+    return {name: now - before[name] for name, now in _open_things().items() if now > before[name]}
 
 
 def _explode(subject: Subject, hook: str) -> None:
@@ -234,20 +244,25 @@ def _open_things() -> dict[str, int]:
 def global_state(subject: Subject) -> None:
     """Random states, signals, working directory, environment, warning filters and default dtype are as before."""
     with subject.trainer() as trainer:
-        before = _global_state()
+        before = _random_states() | subject.found
         trainer.fit(epochs=2)
-        after = _global_state()
+        after = _random_states() | _process_state()
     changed = [name for name in before if not _equal(before[name], after[name])]
     if changed:
         raise CheckFailed(f"it changed the process's {', '.join(changed)}; draw from trainer.random(self), and put back what you set")
 
 
-def _global_state() -> dict[str, Any]:
+def _random_states() -> dict[str, Any]:
     numpy: Any = sys.modules.get("numpy.random")
     return {
         "random state of Python": random.getstate(),
         "random state of numpy": numpy.get_state()[1].tolist() if numpy else None,
         "random state of torch": torch.get_rng_state(),
+    }
+
+
+def _process_state() -> dict[str, Any]:
+    return {
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
         "working directory": str(Path.cwd()),
         "environment": dict(os.environ),

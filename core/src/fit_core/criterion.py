@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,7 +59,8 @@ class Criterion:
 
     def __init__(self, loss_fn: Callable[..., Tensor] | None) -> None:
         self.loss_fn = loss_fn
-        self.sums = getattr(loss_fn, "reduction", None) == "sum"
+        given = loss_fn.keywords if isinstance(loss_fn, partial) else {}
+        self.sums = given.get("reduction", getattr(loss_fn, "reduction", None)) == "sum"
         self._extra = loss_fn is not None and names_state(loss_fn)
         self._rule = weight_rule(loss_fn)
 
@@ -89,10 +91,11 @@ def carried_loss(outputs: Any) -> Tensor:
 def weight_rule(loss_fn: Callable[..., Tensor] | None) -> Rule:
     """Return how to count the terms that a loss function averages over; None as a count means the samples."""
     if isinstance(loss_fn, (nn.CrossEntropyLoss, nn.NLLLoss)):
-        weights, ignored = loss_fn.weight, loss_fn.ignore_index
-        return lambda outputs, targets: class_terms(outputs, targets, weights, ignored)
+        criterion = loss_fn  # its weight is read at each call: the module may have been moved
+        return lambda outputs, targets: class_terms(outputs, targets, criterion.weight, criterion.ignore_index)
+    loss_fn, given = (loss_fn.func, loss_fn.keywords) if isinstance(loss_fn, partial) else (loss_fn, {})
     if loss_fn in (F.cross_entropy, F.nll_loss):
-        return lambda outputs, targets: class_terms(outputs, targets, None, -100)
+        return lambda outputs, targets: class_terms(outputs, targets, given.get("weight"), given.get("ignore_index", -100))
     if isinstance(loss_fn, ELEMENTWISE) or loss_fn in ELEMENTWISE_FUNCTIONS:
         return element_terms
     if isinstance(loss_fn, nn.KLDivLoss) and loss_fn.reduction == "mean":

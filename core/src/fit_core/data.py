@@ -34,8 +34,11 @@ class ArrayBatches:
         order = torch.randperm(samples) if self.shuffle else None
         for start in range(0, samples, self.batch_size):
             part = slice(start, start + self.batch_size)
-            batch = tuple(array[part] if order is None else array[order[part]] for array in self.arrays)
-            yield batch if len(batch) > 1 else batch[0]
+            yield self._gather(part if order is None else order[part])  # no local name: it would keep the batch alive
+
+    def _gather(self, index: slice | Tensor) -> tuple[Tensor, ...] | Tensor:
+        batch = tuple(array[index] for array in self.arrays)
+        return batch if len(batch) > 1 else batch[0]
 
 
 def as_batches(data: Any, batch_size: int | None, shuffle: bool, name: str) -> Iterable[Any]:
@@ -80,6 +83,14 @@ def length(batches: Iterable[Any]) -> int | None:
         return len(batches)
     except TypeError:  # a DataLoader over an IterableDataset has a __len__ that says it has none
         return None
+
+
+def describe_data(data: Any) -> dict[str, Any] | None:
+    """Return the type and, if it says, the length of data: samples of arrays and datasets, batches of loaders."""
+    if data is None:
+        return None
+    size = length(data[0]) if isinstance(data, tuple) and data and is_array(data[0]) else length(data)
+    return {"type": type(data).__name__, "length": size}
 
 
 def _check_lengths(arrays: tuple[Tensor, ...], name: str) -> None:

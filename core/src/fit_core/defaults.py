@@ -24,8 +24,9 @@ def prepare_model(trainer: Trainer) -> nn.Module:
 
 
 @hookimpl(trylast=True)
-def param_groups(trainer: Trainer) -> list[Tensor]:
-    return [p for module in trainer.modules() for p in module.parameters() if p.requires_grad]
+def param_groups(trainer: Trainer, state: State) -> list[Tensor]:
+    trained = [p for module in trainer.modules(state.model) for p in module.parameters() if p.requires_grad]
+    return list({id(p): p for p in trained}.values())  # a loss module may hold the model too
 
 
 @hookimpl(trylast=True)

@@ -92,6 +92,9 @@ def load(point: EntryPoint) -> Any:
         return point.load()
     except (ImportError, AttributeError) as error:
         raise FitError(f"{point.name!r} of {distribution(point)} cannot be imported: {type(error).__name__}: {error}") from error
+    except Exception as error:
+        error.add_note(f"raised while {point.name!r} of {distribution(point)} was imported")
+        raise
 
 
 def offered_specs() -> dict[str, dict[str, Callable[..., Any]]]:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fit_core.errors import FitError, TrainingError
+from fit_core.optimizers import Update
 from fit_core.state import State
-from fit_core.updates import Update
 
 Policy = Literal["stop", "skip", "off"]
 
@@ -44,11 +44,15 @@ class Guard:
         gradients = update.gradients()
         if not gradients:
             return True
-        norm = torch.stack(torch._foreach_norm(gradients)).sum()
+        norm = size_of(gradients)
         if norm.device.type == "cpu" or self.policy == "skip":
             return math.isfinite(norm) or self._refuse(state, update)
         self._neutralise(norm, gradients, f"update {update.name!r}, {state.where()}, step {update.steps + 1}")
         return True
+
+    def reset(self) -> None:
+        """Forget the flags of an earlier run."""
+        self._flags.clear()
 
     def check(self, wait: bool = False) -> None:
         """Raise for a step whose flag has arrived by now; with `wait`, for any step so far."""
@@ -65,7 +69,7 @@ class Guard:
     def _refuse(self, state: State, update: Update) -> bool:
         if self.policy == "skip":
             return False
-        loss = float(state.loss.detach())
+        loss = 0.0 if state.loss is None else float(state.loss.detach())
         if not math.isfinite(loss):
             what = f"loss is {loss}"
         else:
@@ -76,7 +80,7 @@ class Guard:
     def _neutralise(self, norm: Tensor, gradients: list[Tensor], where: str) -> None:
         """Make a bad step harmless without reading anything."""
         finite = torch.isfinite(norm)
-        for gradient in gradients:
+        for gradient in map(values_of, gradients):
             gradient.copy_(torch.where(finite, gradient, torch.zeros_like(gradient)))
         if finite.device.type == "meta":  # nothing there could ever be read
             return
@@ -85,6 +89,23 @@ class Guard:
         arrived = torch.Event(finite.device)
         arrived.record()
         self._flags.append((flag, arrived, where))
+
+
+def size_of(gradients: list[Tensor]) -> Tensor:
+    """Return the sum of the norms of gradients, a tensor with one element: finite if and only if all of them are.
+
+    Half precision is summed in float32, sparse gradients by their values, several devices on the first.
+    """
+    values = [values_of(gradient) for gradient in gradients]
+    half = any(value.dtype in (torch.float16, torch.bfloat16) for value in values)
+    norms = torch._foreach_norm(values, 2, dtype=torch.float32 if half else None)
+    device = norms[0].device
+    return torch.stack([norm.to(device, non_blocking=True) for norm in norms]).sum()
+
+
+def values_of(gradient: Tensor) -> Tensor:
+    """Return what a gradient holds: the values of a sparse one, any other as it is."""
+    return gradient._values() if gradient.is_sparse else gradient
 
 
 ADVICE = "Lower the learning rate, look at the data, or train with finite='skip'"

@@ -70,6 +70,7 @@ Every hook is called with `trainer` and `state`, and some with one thing more; a
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -593,8 +594,13 @@ def on_show(trainer: Trainer, state: State, name: str, item: Any) -> None:
 
 
 def specs_in(namespace: Any) -> dict[str, Callable[..., Any]]:
-    """Return the hook specifications in a module or class, by name."""
-    return {name: function for name, function in vars(namespace).items() if hasattr(function, "fit_kind")}
+    """Return the hook specifications in a module or class, by name. In a class they are methods with `self`."""
+    return {name: getattr(namespace, name) for name, function in vars(namespace).items() if hasattr(function, "fit_kind")}
+
+
+def arguments_of(spec: Callable[..., Any]) -> list[str]:
+    """Return the names of a hook's arguments, in the order in which it is called with them."""
+    return [name for name in inspect.signature(spec).parameters if name != "self"]
 
 
 SPECS: dict[str, Callable[..., Any]] = {name: value for name, value in globals().items() if hasattr(value, "fit_kind")}

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fit_core.errors import FitError
-from fit_core.mean import column
+from fit_core.mean import column, kept, scalar
 from fit_core.state import State
 
 
@@ -47,12 +46,10 @@ class LogBuffer:
         """Keep some numbers: floats, or tensors with one element.
 
         Raises:
-            FitError: a tensor has more elements than one.
+            FitError: a value is something else; then nothing of them is kept.
         """
-        for name, value in values.items():
-            if isinstance(value, Tensor) and value.numel() != 1:
-                raise FitError(f"cannot log {name!r}: it has shape {tuple(value.shape)}; log one number, or use trainer.show")
-            self._values.append(value.detach() if isinstance(value, Tensor) else value)
+        checked = [kept(scalar(name, value)) for name, value in values.items()]
+        self._values += checked
         self._moments.append((state.step, state.epoch, state.phase, time.time(), tuple(values)))
 
     def take(self) -> list[LogEntry]:

@@ -51,39 +51,36 @@ class Fit:
         self.batches = batches
         self.validation = validation
         self.length = length
+        self.last_step = math.inf
         self.progress = trainer._progress
-        self.meter = Meter(trainer.metrics, trainer.criterion.sums)
+        self.meter = Meter(trainer.metrics)
         self.state = trainer._new_state(self.progress, self.meter)
         self.rows: list[Row] = []
 
     def run(self) -> list[Row]:
         """Train, and return the rows of this call."""
         trainer, state, hooks = self.trainer, self.state, self.trainer.hooks
+        trainer._begin_run()
         with trainer._entered(state, self.meter), ending(trainer, state, fit=True):
             trainer._prepare(state)
             trainer._build_updates(state)
-            self.begin()
+            self.size()
             hooks.on_fit_start(trainer, state)
             while not self.done():
                 self.epoch()
-            trainer._finish_reading(state)
+            trainer._guard.check(wait=True)
         return self.rows
 
-    def begin(self) -> None:
-        """Size the run, and clear what an earlier one left behind."""
+    def size(self) -> None:
+        """Work out how long the run is, and bring the model into the mode for training."""
         progress, batches = self.progress, length(self.batches)
-        progress.stop_reason = None
-        self.trainer.unfinished = None
         progress.epochs = progress.epoch + self.length.epochs
         self.last_step = math.inf if self.length.steps is None else progress.step + self.length.steps
         estimate = self.last_step
         if batches is not None:
             estimate = min(estimate, progress.step + batches * self.length.epochs)
         progress.steps_total = None if math.isinf(estimate) else int(estimate)
-        switch_to_train(self.trainer.modules())
-        for update in self.state.updates.values():
-            for optimizer in update.optimizers:
-                optimizer.zero_grad()
+        switch_to_train(self.trainer.modules(self.state.model))
 
     def done(self) -> bool:
         """Whether nothing more is to be trained."""
@@ -94,8 +91,8 @@ class Fit:
         """Train for one epoch, validate, and complete the row."""
         trainer, state, hooks = self.trainer, self.state, self.trainer.hooks
         began = time.perf_counter()
-        self.progress.epoch += 1
-        self.meter.reset()
+        self.progress.begin_epoch()
+        self.meter.begin(trainer.criterion.sums)
         state.row = MappingProxyType({})
         hooks.on_epoch_start(trainer, state)
         if not self.train_pass():
@@ -103,18 +100,27 @@ class Fit:
             return
         values: Row = {}
         for prefix, batches in self.validation.items():
-            values |= evaluation(trainer, batches, "validate", prefix)
+            values |= Evaluation(trainer, batches, "validate", prefix).run()
         self.complete_row(values, began)
         hooks.on_epoch_end(trainer, state, state.row)
         hooks.on_safe_point(trainer, state)
 
     def train_pass(self) -> bool:
         """Train on every batch. Return whether the epoch is complete: False after a stop in mid-epoch."""
-        trainer, state, hooks, control = self.trainer, self.state, self.trainer.hooks, self.trainer._control
-        progress, meter = self.progress, self.meter
-        progress.batch, progress.batches, progress.position = 0, length(self.batches), "batch"
-        control.end_epoch = False
+        trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
+        progress.batches = length(self.batches)
+        trainer._control.end_epoch = False
         hooks.on_train_epoch_start(trainer, state)
+        if not self.pass_over():
+            self.train_batches()
+        complete = progress.stop_reason is None or progress.batch == progress.batches or progress.step >= self.last_step
+        hooks.on_train_epoch_end(trainer, state)
+        progress.position = "epoch" if complete else "batch"
+        return complete
+
+    def train_batches(self) -> None:
+        """Train on one batch after the other until the data or the pass is over."""
+        trainer, state, hooks, progress, meter = self.trainer, self.state, self.trainer.hooks, self.progress, self.meter
         for batch in hooks.iter_batches(trainer, state, self.batches):
             progress.begin_batch()
             progress.batch_count += 1
@@ -129,14 +135,14 @@ class Fit:
             hooks.on_batch_end(trainer, state)
             state.clear_batch()
             hooks.on_safe_point(trainer, state)
-            if control.end_epoch or progress.stop_reason is not None or progress.step >= self.last_step:
-                break
-        else:
-            check_count(progress, "train_data")
-        stopped = progress.stop_reason is not None and progress.batch != progress.batches
-        hooks.on_train_epoch_end(trainer, state)
-        progress.position = "batch" if stopped else "epoch"
-        return not stopped
+            if self.pass_over():
+                return
+        check_count(trainer, progress, "train_data")
+
+    def pass_over(self) -> bool:
+        """Whether the training pass ends here, data or not."""
+        progress = self.progress
+        return self.trainer._control.end_epoch or progress.stop_reason is not None or progress.step >= self.last_step
 
     def complete_row(self, values: Row, began: float) -> None:
         """Make the row of the epoch; from here on it does not change."""
@@ -144,14 +150,15 @@ class Fit:
         row: Row = {"epoch": state.epoch, **self.meter.values(), **values}
         row |= {name: float(rate) for name, rate in trainer._rates().items()}
         row["seconds"] = time.perf_counter() - began
+        self.meter.open = False
         self.rows.append(row)
-        trainer.history.append(row)
+        trainer.history.append(dict(row))
         state.row = MappingProxyType(row)
         trainer._log_row(state)
 
 
-def evaluation(trainer: Trainer, batches: Iterable[Any], phase: Phase, prefix: str, collect: Callable[[State], None] | None = None) -> Row:
-    """Run one pass over validation, test or prediction data, and leave everything else as it was.
+class Evaluation:
+    """One pass over validation, test or prediction data, which leaves everything else as it was.
 
     Args:
         trainer: whose model is evaluated.
@@ -159,43 +166,60 @@ def evaluation(trainer: Trainer, batches: Iterable[Any], phase: Phase, prefix: s
         phase: what the pass is for.
         prefix: goes before the name of every value.
         collect: takes each batch in; None: loss and metrics do.
-
-    Returns:
-        The values of the pass, with their prefix.
     """
-    hooks = trainer.hooks
-    progress = replace(trainer._progress, phase=phase, batch=0, batches=length(batches), moment="between", skip_batch=False)
-    meter = Meter(trainer.metrics if phase != "predict" else (), trainer.criterion.sums)
-    collect = collect or meter.add
-    state = trainer._new_state(progress, meter)
-    with random_states_aside(state.device), trainer._entered(state, meter):
-        hooks.on_eval_start(trainer, state)
-        with eval_mode(trainer.modules(state.model)), torch.no_grad():
-            for batch in hooks.iter_batches(trainer, state, batches):
-                progress.begin_batch()
-                state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
-                del batch
-                hooks.on_eval_batch_start(trainer, state)
-                if not progress.skip_batch:
-                    hooks.eval_step(trainer, state)
-                progress.moment = "between"
-                if not progress.skip_batch:
-                    collect(state)
-                hooks.on_eval_batch_end(trainer, state)
-                state.clear_batch()
-        check_count(progress, {"validate": "val_data", "test": "test_data", "predict": "the data"}[phase])
-        state.row = MappingProxyType(named(meter, prefix))
-        hooks.on_eval_end(trainer, state)
-        return named(meter, prefix)
+
+    def __init__(
+        self, trainer: Trainer, batches: Iterable[Any], phase: Phase, prefix: str, collect: Callable[[State], None] | None = None
+    ) -> None:
+        self.trainer = trainer
+        self.batches = batches
+        self.prefix = prefix
+        self.progress = replace(
+            trainer._progress, phase=phase, batch=0, batches=length(batches), position="batch", moment="between", skip_batch=False
+        )
+        self.meter = Meter(trainer.metrics if phase != "predict" else ())
+        self.collect = collect or self.meter.add
+        self.state = trainer._new_state(self.progress, self.meter)
+
+    def run(self) -> Row:
+        """Run the pass, and return its values with their prefix."""
+        trainer, state, hooks = self.trainer, self.state, self.trainer.hooks
+        with random_states_aside(state.device), trainer._entered(state, self.meter):
+            self.meter.begin(trainer.criterion.sums)
+            hooks.on_eval_start(trainer, state)
+            with eval_mode(trainer.modules(state.model)), torch.no_grad():
+                self.evaluate_batches()
+            row = self.named(self.meter.values())
+            state.row = MappingProxyType(row)
+            hooks.on_eval_end(trainer, state)
+            row |= self.named(self.meter.recorded())
+            self.meter.open = False
+        return row
+
+    def evaluate_batches(self) -> None:
+        """Evaluate one batch after the other."""
+        trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
+        for batch in hooks.iter_batches(trainer, state, self.batches):
+            progress.begin_batch()
+            state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
+            del batch
+            hooks.on_eval_batch_start(trainer, state)
+            if not progress.skip_batch:
+                hooks.eval_step(trainer, state)
+            progress.moment = "between"
+            if not progress.skip_batch:
+                self.collect(state)
+            hooks.on_eval_batch_end(trainer, state)
+            state.clear_batch()
+        check_count(trainer, progress, {"validate": "val_data", "test": "test_data"}.get(progress.phase, "the data"))
+
+    def named(self, values: Row) -> Row:
+        """Return values with the prefix of the pass."""
+        return {self.prefix + name: value for name, value in values.items()}
 
 
-def named(meter: Meter, prefix: str) -> Row:
-    """Return the values of a pass with their prefix."""
-    return {prefix + name: value for name, value in meter.values().items()}
-
-
-def check_count(progress: Progress, name: str) -> None:
-    """Refuse a pass that saw fewer batches than it should have.
+def check_count(trainer: Trainer, progress: Progress, name: str) -> None:
+    """Refuse a pass that saw fewer batches than it should have. A plugin that acts in `iter_batches` may end it early.
 
     Raises:
         FitError: it saw none, or fewer than `len` of the data said.
@@ -203,7 +227,7 @@ def check_count(progress: Progress, name: str) -> None:
     if progress.batch == 0:
         when = f" in epoch {progress.epoch}" if progress.epoch else ""
         raise FitError(f"{name} gave no batch{when}; a generator can be read only once: pass a DataLoader or a list of batches")
-    if progress.batches is not None and progress.batch < progress.batches:
+    if progress.batches is not None and progress.batch < progress.batches and not trainer.hooks.altered("iter_batches"):
         raise FitError(
             f"{name} gave {progress.batch} batches, but its length is {progress.batches}; "
             "mend its __len__, or look for a StopIteration raised in its dataset"
@@ -217,18 +241,31 @@ def ending(trainer: Trainer, state: State, fit: bool) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        raised = hooks.on_exception(trainer, state, error)
+        raised = [*flushed(trainer, state), *hooks.on_exception(trainer, state, error)]
         raised += hooks.on_fit_end(trainer, state) if fit else []
-        mention(error, raised)
+        mention(error, [*raised, *flushed(trainer, state)])
         raise
-    raised = hooks.on_fit_end(trainer, state) if fit else []
+    raised = flushed(trainer, state)
+    raised += hooks.on_fit_end(trainer, state) if fit else []
+    raised += flushed(trainer, state)
     if raised:
         mention(raised[0], raised[1:])
         raise raised[0]
 
 
+def flushed(trainer: Trainer, state: State) -> list[BaseException]:
+    """Send what was logged to the trackers; return what that raised."""
+    try:
+        trainer._flush(state)
+    except BaseException as error:
+        return [error]
+    return []
+
+
 def mention(error: BaseException, others: Iterable[BaseException]) -> None:
     """Note on an exception what else was raised while it was on its way."""
     for other in others:
+        if other is error:
+            continue
         notes = "; ".join(getattr(other, "__notes__", ()))
         error.add_note(f"and while ending: {type(other).__name__}: {other} ({notes})")

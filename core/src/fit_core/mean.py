@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from fit_core.errors import FitError
 
 FOLD = 256
 """How many values are kept before they are folded into one: kept tensors with no dimension cost memory."""
@@ -34,8 +37,8 @@ class WeightedMean:
 
     def add(self, value: Tensor | float, weight: Tensor | float = 1) -> None:
         """Take one value in: a number or a tensor with one element, and likewise its weight."""
-        self._values.append(value.detach() if isinstance(value, Tensor) else value)
-        self._weights.append(weight.detach() if isinstance(weight, Tensor) else weight)
+        self._values.append(kept(value))
+        self._weights.append(kept(weight))
         if len(self._values) >= FOLD:
             self._fold()
 
@@ -65,13 +68,41 @@ class WeightedMean:
         self._weights.clear()
 
 
+def kept(value: Tensor | float) -> Tensor | float:
+    """Return a value as it can be kept: a copy, since what it is taken from may be large or written into."""
+    return value.detach().clone() if isinstance(value, Tensor) else value
+
+
+def scalar(name: str, value: Any) -> Tensor | float:
+    """Check that a value is one number.
+
+    Raises:
+        FitError: it is something else.
+    """
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise FitError(f"{name!r} must be one number, not a tensor of shape {tuple(value.shape)}; take its mean, or use trainer.show")
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise FitError(f"{name!r} must be a number or a tensor with one element, not {type(value).__name__}") from None
+
+
+def stack(values: list[Tensor], device: torch.device) -> Tensor:
+    """Stack tensors without a dimension, whatever their types and devices."""
+    if len({(value.dtype, value.device) for value in values}) > 1:
+        values = [value.to(device, torch.float32 if device.type == "mps" else torch.float64) for value in values]
+    return torch.stack(values)
+
+
 def column(values: list[Tensor | float], device: torch.device) -> Tensor:
     """Make one float64 vector (float32 where the device has no other) of numbers and one-element tensors."""
     dtype = torch.float32 if device.type == "mps" else torch.float64
     places = [i for i, value in enumerate(values) if isinstance(value, Tensor)]
     if not places:
         return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
-    stacked = torch.stack([values[i].reshape(()).to(device, dtype) for i in places])  # type: ignore[union-attr]
+    stacked = stack([value.reshape(()) for value in values if isinstance(value, Tensor)], device).to(dtype)
     if len(places) == len(values):
         return stacked
     result = torch.tensor([0.0 if isinstance(v, Tensor) else v for v in values], dtype=dtype).to(device, non_blocking=True)

@@ -13,11 +13,14 @@ from fit_core.batch import batch_size, detach
 from fit_core.criterion import terms
 from fit_core.entrypoints import METRICS, Catalog, load, unknown
 from fit_core.errors import FitError
-from fit_core.mean import WeightedMean
+from fit_core.mean import WeightedMean, scalar
 from fit_core.state import State
 
 BLOCK_BYTES = 2**20
 BLOCK_BATCHES = 256
+RESERVED = ("epoch", "loss", "lr", "seconds")
+PREFIXES = ("val_", "test_")
+PARTS = ("name", "higher_is_better", "reset", "update", "compute", "merge")
 
 
 @runtime_checkable
@@ -105,6 +108,9 @@ class FunctionMetric:
         self.higher_is_better = getattr(function, "higher_is_better", None)
         self._mean = WeightedMean()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> FunctionMetric:
+        return FunctionMetric(self.function)  # never a copy of what the function belongs to: a model, say
+
     def reset(self) -> None:
         """Forget everything."""
         self._mean.reset()
@@ -132,12 +138,16 @@ def resolve_metrics(metrics: Iterable[Any]) -> list[Metric]:
     Raises:
         FitError: an unknown name, something that is no metric, or two of one name.
     """
+    if isinstance(metrics, str):
+        raise FitError(f"metrics must be a list: metrics=[{metrics!r}]")
     resolved: dict[str, Metric] = {}
     for item in metrics:
         if item == "loss":  # always there
             continue
         metric = _resolve(item)
-        if metric.name in resolved or metric.name == "loss":
+        if metric.name in RESERVED or metric.name.startswith(PREFIXES):
+            raise FitError(f"a metric cannot be called {metric.name!r}: the row has this name for something else")
+        if metric.name in resolved:
             raise FitError(f"two metrics are called {metric.name!r}; give one of them another name")
         resolved[metric.name] = metric
     return list(resolved.values())
@@ -155,9 +165,12 @@ def _resolve(item: Any) -> Metric:
         item = item()
     if isinstance(item, Metric):
         return item
+    missing = [name for name in PARTS if not hasattr(item, name)]
+    if hasattr(item, "update") and hasattr(item, "compute"):
+        raise FitError(f"{type(item).__name__} is no metric yet: it lacks {', '.join(missing)}")
     if callable(item):
         return FunctionMetric(item)
-    raise FitError(f"{item!r} is no metric: give a name, a callable (outputs, targets) or an object with update and compute")
+    raise FitError(f"{item!r} is no metric: give a name, a callable (outputs, targets) or an object with {', '.join(PARTS)}")
 
 
 class Block:
@@ -207,25 +220,29 @@ class Meter:
 
     Args:
         metrics: copied, so that no two passes mix.
-        sums: the loss is a sum over samples, not a mean.
     """
 
-    def __init__(self, metrics: Iterable[Metric], sums: bool) -> None:
+    def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = [copy.deepcopy(metric) for metric in metrics]
-        self._loss = WeightedMean(total=sums)
+        self._loss = WeightedMean()
         self._recorded: dict[str, WeightedMean] = {}
         self._block = Block()
         self._has_loss = False
-        self.reset()
+        self.open = False
 
-    def reset(self) -> None:
-        """Begin a pass."""
+    def begin(self, sums: bool) -> None:
+        """Begin a pass.
+
+        Args:
+            sums: the loss is a sum over samples, not a mean.
+        """
         for metric in self._metrics:
             metric.reset()
-        self._loss.reset()
+        self._loss = WeightedMean(total=sums)
         self._recorded.clear()
         self._block.take()
         self._has_loss = False
+        self.open = True
 
     def add(self, state: State) -> None:
         """Take in the batch in `state`."""
@@ -236,17 +253,27 @@ class Meter:
             self._feed(state.outputs, state.targets)
 
     def record(self, name: str, value: Tensor | float, weight: Tensor | float) -> None:
-        """Take in a value of a plugin."""
-        if name == "loss" or any(name == metric.name for metric in self._metrics):
-            raise FitError(f"cannot record {name!r}: a metric of this name is in the row already")
-        self._recorded.setdefault(name, WeightedMean()).add(value, weight)
+        """Take in a value of a plugin.
+
+        Raises:
+            FitError: the row is complete or not begun, the name is taken, or the value is no number.
+        """
+        if not self.open:
+            raise FitError(f"cannot record {name!r} here: the row is open from on_epoch_start (or on_eval_start) until it is complete")
+        if name in RESERVED or name.startswith(PREFIXES) or any(name == metric.name for metric in self._metrics):
+            raise FitError(f"cannot record {name!r}: the row has this name for something else")
+        self._recorded.setdefault(name, WeightedMean()).add(scalar(name, value), scalar(f"weight of {name}", weight))
 
     def values(self) -> dict[str, float]:
         """Return the values so far. Waits for the device."""
         self._empty_block()
         values = {"loss": self._loss.compute()} if self._has_loss else {}
         values |= {metric.name: float(metric.compute()) for metric in self._metrics}
-        return values | {name: mean.compute() for name, mean in self._recorded.items()}
+        return values | self.recorded()
+
+    def recorded(self) -> dict[str, float]:
+        """Return what plugins recorded so far. Waits for the device."""
+        return {name: mean.compute() for name, mean in self._recorded.items()}
 
     def _feed(self, outputs: Any, targets: Any) -> None:
         if not self._block.fits(outputs, targets):

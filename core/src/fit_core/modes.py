@@ -44,12 +44,16 @@ def switch_to_train(modules: Iterable[nn.Module]) -> None:
 @contextmanager
 def eval_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Bring modules to eval mode; put every `training` flag back afterwards, also after an exception."""
+    modules = list(modules)
     found = [(module, module.training) for root in modules for module in root.modules()]
-    for module, _ in found:
-        module.training = False
+    was_training = [(root, root.training) for root in modules]
+    for root, _ in was_training:
+        root.eval()  # a module may do more than set a flag when it changes modes
     try:
         yield
     finally:
+        for root, training in was_training:
+            root.train(training)
         for module, training in found:
             module.training = training
 

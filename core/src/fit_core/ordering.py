@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from fit_core.plugins import Member
 
 
+def names_in(member: Member, attribute: str) -> set[str]:
+    """Return the plugin names that a plugin has under an attribute.
+
+    Raises:
+        FitError: it is one string: a list of letters, as it were.
+    """
+    names = getattr(member.plugin, attribute, None) or ()
+    if isinstance(names, str):
+        raise FitError(f"{member}: {attribute} must be a tuple of names: {attribute} = ({names!r},)")
+    return set(names)
+
+
 def in_order(members: list[Member]) -> list[Member]:
     """Sort members so that `runs_before` and `runs_after` hold; where they say nothing the listed order stays.
 
@@ -20,8 +32,8 @@ def in_order(members: list[Member]) -> list[Member]:
     names = {member.name for member in members}
     earlier: dict[str, set[str]] = {name: set() for name in names}
     for member in members:
-        earlier[member.name].update(set(getattr(member.plugin, "runs_after", ())) & names)
-        for name in set(getattr(member.plugin, "runs_before", ())) & names:
+        earlier[member.name].update(names_in(member, "runs_after") & names)
+        for name in names_in(member, "runs_before") & names:
             earlier[name].add(member.name)
     ordered: list[Member] = []
     waiting = list(members)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 DEFAULTS = "defaults"
 """The name of the plugin that is asked last."""
 
+BLAMED = "raised in hook"
+
 Call = Callable[..., Any]
 Tracer = Callable[[str, str | None, Call], Call]
 """`tracer(hook, plugin, call) -> call`: called when a traced plan is built, for each implementation and, with None
@@ -99,6 +101,10 @@ class Hooks:
     def hears(self, name: str) -> bool:
         """Tell whether any plugin implements the hook."""
         return bool(self.plans[name].actors)
+
+    def altered(self, name: str) -> bool:
+        """Tell whether any plugin acts in a stage, beside the core's default."""
+        return any(actor.member.name != DEFAULTS for actor in self.plans[name].actors)
 
     if TYPE_CHECKING:
 
@@ -255,9 +261,8 @@ def blame(error: BaseException, actor: Actor, state: State) -> BaseException:
         wrapped = RuntimeError("StopIteration was raised")
         wrapped.__cause__ = error
         error = wrapped
-    if not getattr(error, "_fit_blamed", False):
-        error._fit_blamed = True  # type: ignore[attr-defined]
-        error.add_note(f"raised in hook {actor.hook} of {actor}, {state.where()}")
+    if not any(note.startswith(BLAMED) for note in getattr(error, "__notes__", ())):
+        error.add_note(f"{BLAMED} {actor.hook} of {actor}, {state.where()}")
         for hint in _misspelt_attribute(error, state):
             error.add_note(hint)
     return error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -14,10 +13,10 @@ from fit_core import defaults, hookspecs
 from fit_core.cadence import Delay, Gate, cadences_of, gate
 from fit_core.entrypoints import PLUGINS, Catalog, distribution, load
 from fit_core.errors import FitError
-from fit_core.hookspecs import SPECS, specs_in
-from fit_core.naming import FunctionPlugin, entry_point_of, name_of, origin_of
+from fit_core.hookspecs import SPECS, arguments_of, specs_in
+from fit_core.naming import entry_point_of, name_of, origin_of
 from fit_core.options import bind
-from fit_core.ordering import in_order
+from fit_core.ordering import in_order, names_in
 from fit_core.plan import DEFAULTS
 from fit_core.requests import Request, Settings, read_all
 from fit_core.validate import check_hooks, find_hooks
@@ -85,7 +84,7 @@ def resolve(items: Sequence[Any], later: Sequence[Any] = (), settings: Settings 
     """
     catalog = Catalog(PLUGINS)
     members = [build(request, catalog) for request in read_all(items, later, settings, catalog, builtin)]
-    replaced = {name for member in members for name in getattr(member.plugin, "replaces", ())}
+    replaced = {name for member in members for name in names_in(member, "replaces")}
     members = [member for member in members if member.name not in replaced]
     _check_unique(members)
     specs = all_specs(members)
@@ -102,8 +101,6 @@ def build(request: Request, catalog: Catalog) -> Member:
         factory = load(catalog.find(request.entry))
         options = bind(factory, request.options, f"plugin {request.entry!r}")
         plugin = factory(**options)
-    if inspect.isfunction(plugin):
-        plugin = FunctionPlugin(plugin)
     point = catalog.find(request.entry) if request.entry else entry_point_of(type(plugin), catalog)
     origin = distribution(point) if point else origin_of(plugin)
     return Member(request.name or name_of(plugin, point), plugin, origin, dict(options), request.delay)
@@ -117,10 +114,10 @@ def all_specs(members: Iterable[Member]) -> dict[str, Callable[..., Any]]:
     """
     specs = dict(SPECS)
     for member in members:
-        for name, function in specs_in(getattr(member.plugin, "hookspecs", Empty)).items():
+        for name, function in specs_in(getattr(member.plugin, "hookspecs", None) or Empty).items():
             if specs.setdefault(name, function) is not function:
                 raise FitError(f"{member}: hook {name!r} is specified elsewhere already; give it another name")
-            if not {"trainer", "state"} <= set(inspect.signature(function).parameters):
+            if not {"trainer", "state"} <= set(arguments_of(function)):
                 raise FitError(f"{member}: the specification of hook {name!r} must have the arguments trainer and state")
     return specs
 
@@ -145,7 +142,7 @@ def register(members: Iterable[Member]) -> pluggy.PluginManager:
 
 
 def _check_unique(members: list[Member]) -> None:
-    seen: dict[str, Member] = {}
+    seen: dict[str, Member] = {DEFAULTS: Member(DEFAULTS, defaults, "the core")}
     for member in members:
         other = seen.setdefault(member.name, member)
         if other is not member:

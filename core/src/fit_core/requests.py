@@ -10,10 +10,13 @@ from typing import Any
 from fit_core.cadence import Delay, Delayed, Every
 from fit_core.entrypoints import Catalog, load
 from fit_core.errors import FitError, did_you_mean, listed
-from fit_core.naming import name_of
+from fit_core.naming import FunctionPlugin, entry_point_of, name_of
 from fit_core.options import bind, parse_spec
 
 Settings = Mapping[str, Mapping[str, Any]]
+
+BUILTIN = ("console",)
+"""Plugins that are there unless the trainer is quiet, another one replaces them, or `no:name` removes them."""
 
 
 @dataclass(eq=False)
@@ -37,6 +40,10 @@ class Request:
     from_bundle: str | None = None
     delay: Delay | None = None
     settled: bool = False
+
+    def known_as(self, catalog: Catalog) -> str:
+        """Return the name it goes by, asking an object for its own."""
+        return self.name or name_of(self.target, entry_point_of(type(self.target), catalog))
 
     def lay_under(self, settings: Settings) -> None:
         """Take options from the settings file: under what was written, over what a bundle says."""
@@ -69,7 +76,7 @@ def read_request(item: Any) -> Request:
         return Request(name=alias or entry, entry=entry, options=options)
     if inspect.isclass(item):
         raise FitError(f"{item.__name__} is a class, and a plugin is an instance; write {item.__name__}()")
-    return Request(name=None, target=item)
+    return Request(name=None, target=FunctionPlugin(item) if inspect.isfunction(item) else item)
 
 
 def read_all(items: Iterable[Any], later: Iterable[Any], settings: Settings, catalog: Catalog, builtin: Iterable[str]) -> list[Request]:
@@ -85,10 +92,12 @@ def read_all(items: Iterable[Any], later: Iterable[Any], settings: Settings, cat
     requests = [read_request(item) for item in items if not _removes(item)]
     for item in later:
         if not _removes(item):
-            _lay_over(requests, read_request(item))
+            _lay_over(requests, read_request(item), catalog)
     expanded = _override([member for request in requests for member in expand(request, settings, catalog)])
-    _check_removed(removed, expanded, builtin)
-    there = {request.name or name_of(request.target) for request in expanded} | removed
+    for request in expanded:
+        request.name = request.known_as(catalog)
+    _check_removed(removed, expanded)
+    there = {request.name for request in expanded} | removed
     expanded += [Request(name, entry=name) for name in builtin if name not in there]
     _check_settings(settings, expanded, catalog)
     for request in expanded:
@@ -100,9 +109,9 @@ def _removes(item: Any) -> bool:
     return isinstance(item, str) and item.startswith("no:")
 
 
-def _lay_over(requests: list[Request], later: Request) -> None:
+def _lay_over(requests: list[Request], later: Request, catalog: Catalog) -> None:
     """Add a request of the command line, or change the options of the one that is there."""
-    same = next((r for r in requests if (r.name or name_of(r.target)) == later.name), None)
+    same = next((r for r in requests if r.known_as(catalog) == later.known_as(catalog)), None)
     if same is None:
         requests.append(later)
     elif same.target is None:
@@ -134,10 +143,10 @@ def _override(requests: list[Request]) -> list[Request]:
     return [request for request in requests if request.from_bundle is None or request.name not in explicit]
 
 
-def _check_removed(removed: set[str], requests: list[Request], builtin: Iterable[str]) -> None:
-    there = {name for request in requests for name in (request.name, request.from_bundle) if name} | set(builtin)
+def _check_removed(removed: set[str], requests: list[Request]) -> None:
+    there = {name for request in requests for name in (request.name, request.from_bundle) if name} | set(BUILTIN)
     for name in removed - there:
-        raise FitError(f"cannot remove plugin {name!r}: it is not active (active: {listed(there)})")
+        raise FitError(f"cannot remove plugin {name!r}: it is not active (active: {listed(there)}){did_you_mean(name, there)}")
 
 
 def _check_settings(settings: Settings, requests: list[Request], catalog: Catalog) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -43,6 +44,8 @@ def new_run_folder(parent: Path) -> Path:
 
 def describe_run(trainer: Trainer, script: Path, command: list[str], options: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return what a manifest says about a run before it starts: everything needed to run it again."""
+    from fit_core.data import describe_data  # torch: only when something is trained
+
     text = script.read_text()
     return {
         "format": 1,
@@ -54,6 +57,7 @@ def describe_run(trainer: Trainer, script: Path, command: list[str], options: Ma
             name: value if isinstance(value, (int, float, str, bool, type(None))) else str(value) for name, value in options.items()
         },
         "seed": seed,
+        "data": {name: describe_data(getattr(trainer, f"{name}_data")) for name in ("train", "val", "test")},
         "git": git_commit(script.parent),
         "plugins": [
             {"name": member.name, "distribution": member.distribution, "options": {k: repr(v) for k, v in member.options.items()}}
@@ -77,8 +81,27 @@ def describe_outcome(trainer: Trainer) -> dict[str, Any]:
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest so that a reader sees the old one or the new one, never half of it."""
     draft = folder / f".{MANIFEST}.{os.getpid()}"
-    draft.write_text(json.dumps(manifest, indent=2) + "\n")
+    draft.write_text(json.dumps(plain(manifest), indent=2, allow_nan=False) + "\n")
     draft.replace(folder / MANIFEST)
+
+
+def refuse_used(folder: Path) -> None:
+    """Refuse a folder that holds a run already.
+
+    Raises:
+        FitError: it does.
+    """
+    if (folder / MANIFEST).exists():
+        raise FitError(f"{folder} holds a run already; choose another --run-dir, so that no run is lost")
+
+
+def plain(value: Any) -> Any:
+    """Write numbers that are not finite as text, which JSON can hold."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def git_commit(folder: Path) -> str | None:
@@ -86,7 +109,7 @@ def git_commit(folder: Path) -> str | None:
     try:
         commit = _git(folder, "rev-parse", "HEAD")
         changes = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None
     return commit + ("+changes" if changes else "")
 

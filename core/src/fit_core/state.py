@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from fit_core.updates import Update
+    from fit_core.optimizers import Update
 
 T = TypeVar("T")
 Phase = Literal["train", "validate", "test", "predict"]
@@ -55,6 +55,12 @@ class Progress:
     stop_reason: str | None = None
     moment: Moment = "between"
     skip_batch: bool = False
+
+    def begin_epoch(self) -> None:
+        """Count an epoch; none of its batches has begun."""
+        self.epoch += 1
+        self.batch = 0
+        self.position = "batch"
 
     def begin_batch(self) -> None:
         """Count a batch."""
@@ -203,8 +209,8 @@ class State:
 
     def where(self) -> str:
         """Say where the run is: `"in epoch 2, batch 7 (train)"`."""
-        if not self.epoch and not self.batch:
-            return f"before the first batch ({self.phase})"
+        if not self.batch:
+            return f"before the first batch of epoch {self.epoch or 1} ({self.phase})"
         if self.phase == "train" and self.position == "epoch":
             return f"at the end of epoch {self.epoch}"
         epoch = f"epoch {self.epoch}, " if self.epoch else ""

@@ -54,9 +54,11 @@ def tiny_trainer(**changes: Any) -> Trainer:
     Args:
         changes: arguments of `Trainer` that differ, such as `plugins=[...]`.
     """
-    torch.manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Linear(4, 3)
     settings: dict[str, Any] = {
-        "model": nn.Linear(4, 3),
+        "model": model,
         "loss_fn": nn.CrossEntropyLoss(),
         "optimizer": partial(torch.optim.SGD, lr=0.1, momentum=0.9),
         "train_data": tiny_batches(2),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fit_core import update as stepping
-from fit_core.batch import call_model, detach, join, move, names_state
+from fit_core.batch import call_model, join, names_state, to_cpu
 from fit_core.control import Asked, Control, Kind
 from fit_core.criterion import Criterion
 from fit_core.data import as_batches
@@ -21,20 +21,18 @@ from fit_core.errors import FitError, listed
 from fit_core.guard import Guard, Policy
 from fit_core.items import Item
 from fit_core.log import LogBuffer
-from fit_core.loop import Fit, Length, Row, ending, evaluation, mention
+from fit_core.loop import Evaluation, Fit, Length, Row, ending, mention
 from fit_core.metrics import Meter, Metric, resolve_metrics
 from fit_core.modes import set_seed
+from fit_core.optimizers import Update, build_optimizer, check_parameters
 from fit_core.plan import Hooks, Tracer
 from fit_core.plugins import NO_SETTINGS, Member, register, resolve
-from fit_core.requests import Settings
+from fit_core.requests import BUILTIN, Settings
 from fit_core.run_folder import new_run_folder
 from fit_core.state import Moment, Phase, Progress, State
 from fit_core.streams import Streams
-from fit_core.updates import Update, build_optimizer, check_parameters
 
 OptimizerLike = Optimizer | Callable[[Iterable[Any]], Optimizer]
-
-CPU = torch.device("cpu")
 
 
 class Trainer:
@@ -87,7 +85,7 @@ class Trainer:
         if not isinstance(model, nn.Module):
             raise FitError(f"model must be a torch.nn.Module, not {type(model).__name__}")
         self.model = model
-        self.loss_fn = loss_fn
+        self.loss_fn = loss_fn  # a property: the criterion goes with it
         self.optimizer = optimizer
         self.metrics = resolve_metrics(metrics)
         self.train_data = train_data
@@ -100,7 +98,8 @@ class Trainer:
         self.history: list[Row] = []
         self.unfinished: Row | None = None
         self.run_dir = None if run_dir is None else Path(run_dir)
-        self.criterion = Criterion(loss_fn)
+        if isinstance(plugins, str):
+            raise FitError(f"plugins must be a list: plugins=[{plugins!r}]")
         self._items: list[Any] = list(plugins)
         self._later: list[Any] = []
         self._settings = NO_SETTINGS
@@ -113,8 +112,10 @@ class Trainer:
         self._streams = Streams(seed)
         self._passes: list[tuple[State, Meter]] = []
         self._module: nn.Module | None = None
-        self._seeded = self._closed = False
-        self._takes_state: tuple[nn.Module | None, dict[str, bool]] = (None, {})
+        self._tracer: Tracer | None = None
+        self._seeded = self._set_up = self._closed = False
+        self._looked_at: nn.Module | None = None
+        self._takes_state = False
         self._build_plan()
 
     # ------------------------------------------------------------------------------------------ what a user calls
@@ -145,6 +146,8 @@ class Trainer:
             FitError: no length or no data was given, or the data is not what it should be.
             TrainingError: a gradient is not finite.
         """
+        if self._passes:
+            raise FitError("fit cannot be called from a hook: the run that is going on would lose its place; use another trainer")
         train_data = self.train_data if train_data is None else train_data
         val_data = self.val_data if val_data is None else val_data
         if train_data is None:
@@ -152,7 +155,7 @@ class Trainer:
         epochs = self.epochs if epochs is None and steps is None else epochs
         if epochs is None and steps is None:
             raise FitError("how long to train? pass fit(..., epochs=10) or fit(..., steps=1000)")
-        length = Length(float("inf") if epochs is None else _at_least_one("epochs", epochs), steps)
+        length = Length(float("inf") if epochs is None else _at_least_one("epochs", epochs), _at_least_one("steps", steps))
         if self._seeded is False and self.seed is not None:
             set_seed(self.seed)
             self._seeded = True
@@ -176,8 +179,7 @@ class Trainer:
         if data is None:
             raise FitError("there is no data to evaluate: pass evaluate(data) or Trainer(test_data=...)")
         batches = as_batches(data, batch_size, False, "the data to evaluate")
-        with self._alone():
-            return evaluation(self, batches, "test", "test_")
+        return self._evaluate(Evaluation(self, batches, "test", "test_"))
 
     def predict(self, data: Any, *, batch_size: int | None = None) -> Any:
         """Return the outputs of the model for data, joined over batches, on the CPU.
@@ -191,15 +193,14 @@ class Trainer:
         """
         batches = as_batches(data, batch_size, False, "the data to predict")
         outputs: list[Any] = []
-        with self._alone():
-            evaluation(self, batches, "predict", "", lambda state: outputs.append(move(detach(state.outputs), CPU)))
+        self._evaluate(Evaluation(self, batches, "predict", "", lambda state: outputs.append(to_cpu(state.outputs))))
         return join(outputs)
 
     def stop(self, reason: str) -> None:
         """End training when this batch (or, between batches, this epoch) is done. The first reason counts."""
         self._ask("stop", reason)
-        if self._progress.stop_reason is None:
-            self._progress.stop_reason = reason
+        for progress in (self._progress, *(state._progress for state, _ in self._passes)):
+            progress.stop_reason = progress.stop_reason or reason
 
     def end_epoch(self, reason: str) -> None:
         """End the training pass when this batch is done; validation and the row follow as ever.
@@ -248,12 +249,9 @@ class Trainer:
         """Enter a value into its weighted mean over the pass; the row gets it as `name`. Never waits.
 
         Raises:
-            FitError: no pass is going on, or a metric has this name.
+            FitError: no row is open, the name is taken, or the value is no number.
         """
-        state, meter = self._current("record")
-        if state.row and state.phase == "train":
-            raise FitError(f"cannot record {name!r} any more: the row of this epoch is complete")
-        meter.record(name, value, weight)
+        self._current("record")[1].record(name, value, weight)
 
     def log(self, values: Mapping[str, Tensor | float]) -> None:
         """Send numbers to the trackers at the next flush. Never waits; nothing is kept if nobody listens."""
@@ -297,10 +295,10 @@ class Trainer:
 
     def close(self) -> None:
         """Tear plugins down: once, at the end of `with trainer:` or of a command."""
-        if self._closed or self._module is None:
+        if self._closed or not self._set_up:
             return
         self._closed = True
-        state = self._new_state(self._progress, Meter((), False))
+        state = self._new_state(self._progress, Meter(()))
         raised = self.hooks.on_teardown(self, state)
         if raised:
             mention(raised[0], raised[1:])
@@ -316,6 +314,15 @@ class Trainer:
             if error is None:
                 raise
             mention(error, [raised])
+
+    @property
+    def loss_fn(self) -> Callable[..., Tensor] | None:
+        """The loss function; setting it takes effect with the next batch."""
+        return self.criterion.loss_fn
+
+    @loss_fn.setter
+    def loss_fn(self, loss_fn: Callable[..., Tensor] | None) -> None:
+        self.criterion = Criterion(loss_fn)
 
     # ------------------------------------------------------------------------- building blocks for a replaced stage
 
@@ -342,10 +349,10 @@ class Trainer:
     def call_model(self, state: State) -> Any:
         """Call the model of the pass on `state.inputs`, with `state` if its `forward` names it."""
         model = state.model
-        if model is not self._takes_state[0]:
-            self._takes_state = (model, {"state": True} if names_state(model) else {})
-        extra = {"state": state} if self._takes_state[1] else {}
-        return call_model(model, state.inputs, extra)
+        if model is not self._looked_at:
+            wraps_the_users = model is self._module and names_state(self.model)  # torch.compile hides the signature
+            self._looked_at, self._takes_state = model, names_state(model) or wraps_the_users
+        return call_model(model, state.inputs, {"state": state} if self._takes_state else {})
 
     def modules(self, model: nn.Module | None = None) -> list[nn.Module]:
         """Return what is trained and switched between modes: the model (or another in its place) and a loss module."""
@@ -369,7 +376,7 @@ class Trainer:
         Raises:
             FitError: the trainer has run already, or a plugin is not what it should be.
         """
-        if self._module is not None:
+        if self._set_up:
             raise FitError("plugins can be added only before the trainer has run")
         self._later += items
         self._settings = settings
@@ -382,6 +389,7 @@ class Trainer:
 
     def trace(self, tracer: Tracer | None) -> None:
         """Build the plan anew with a tracer around every implementation and hook; None takes it off."""
+        self._tracer = tracer
         self.hooks.build(tracer)
 
     def ensure_run_dir(self) -> Path:
@@ -394,9 +402,9 @@ class Trainer:
         return self.run_dir
 
     def _build_plan(self) -> None:
-        builtin = () if self.quiet else ("console",)
+        builtin = () if self.quiet else BUILTIN
         self.members: list[Member] = resolve(self._items, self._later, self._settings, builtin)
-        self.hooks = Hooks(register(self.members))
+        self.hooks = Hooks(register(self.members), self._tracer)
         self._logs = self.hooks.hears("on_log")
 
     # ------------------------------------------------------------------------------------------- what the loop uses
@@ -414,18 +422,25 @@ class Trainer:
         finally:
             self._passes.pop()
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Prepare for a pass outside of `fit`; inside, the run has done so and hears of exceptions itself."""
+    def _evaluate(self, evaluation: Evaluation) -> Row:
+        """Run a pass on its own; one from a hook is part of the run, which hears of exceptions itself."""
         if self._passes:
-            yield
-            return
-        meter = Meter((), False)
-        state = self._new_state(self._progress, meter)
-        with self._entered(state, meter), ending(self, state, fit=False):
+            return evaluation.run()
+        state = evaluation.state
+        with self._entered(state, evaluation.meter), ending(self, state, fit=False):
             self._prepare(state)
-            yield
-            self._finish_reading(state)
+            return evaluation.run()
+
+    def _begin_run(self) -> None:
+        """Forget what an earlier run left behind."""
+        self._progress.stop_reason = None
+        self._progress.batch = 0
+        self._progress.position = "batch"
+        self.unfinished = None
+        self._control.skip_step = False
+        self._guard.reset()
+        for update in self._updates.values():
+            update.zero_grad()
 
     def _current(self, what: str) -> tuple[State, Meter]:
         if not self._passes:
@@ -433,9 +448,12 @@ class Trainer:
         return self._passes[-1]
 
     def _prepare(self, state: State) -> None:
-        if self._module is None:
+        if self._closed:
+            raise FitError("the trainer is closed: its plugins are torn down; make another one")
+        if not self._set_up:
+            self._set_up = True
             self.hooks.on_setup(self, state)
-            self.criterion = Criterion(self.loss_fn)
+        if self._module is None:
             state.model = self.model
             state.model = self._module = self.hooks.prepare_model(self, state)
             state.device = device_of(state.model)
@@ -448,12 +466,14 @@ class Trainer:
         ready = isinstance(self.optimizer, Optimizer)
         groups = [] if ready else self.hooks.param_groups(self, state)
         update = Update("main", [build_optimizer(self.optimizer, groups)])
-        check_parameters(update, [*self.modules(), state.model])
+        check_parameters(update, self.modules(state.model))
+        update.zero_grad()
         self._updates["main"] = self._first_update = update
 
     def _log_batch(self, state: State) -> None:
         if self._logs:
-            self._log.add(state, {"loss": state.loss, **self._rates()})
+            loss = {} if state.loss is None else {"loss": state.loss}
+            self._log.add(state, {**loss, **self._rates()})
             if state.step % self.log_every == 0:
                 self._flush(state)
 
@@ -471,10 +491,6 @@ class Trainer:
         if self._log:
             self.hooks.on_log(self, state, self._log.take())
 
-    def _finish_reading(self, state: State) -> None:
-        self._flush(state)
-        self._guard.check(wait=True)
-
 
 def device_of(module: nn.Module) -> torch.device:
     """Return the device of a module's first parameter, or the CPU if it has none."""
@@ -482,6 +498,8 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def _at_least_one(name: str, number: Any) -> Any:
-    if number < 1:
-        raise FitError(f"{name} must be at least 1, not {number}")
+    """Return a whole number above 0, infinity or None as it is."""
+    whole = isinstance(number, int) or number in (None, float("inf"))
+    if not whole or (number is not None and number < 1):
+        raise FitError(f"{name} must be at least 1 and whole, not {number!r}")
     return number

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from fit_core.errors import FitError
 
 if TYPE_CHECKING:
+    from fit_core.optimizers import Update
     from fit_core.state import State
     from fit_core.trainer import Trainer
-    from fit_core.updates import Update
 
 
 def train_step(trainer: Trainer, state: State) -> None:
@@ -36,10 +36,15 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
     control.updates_run += 1
     control.came_to_step = False
     state.update = update
-    trainer.hooks.run_update(trainer, state)
+    try:
+        trainer.hooks.run_update(trainer, state)
+    except BaseException:
+        update.zero_grad()  # whoever catches it goes on without half a gradient
+        raise
+    finally:
+        state.update = None
     if not control.came_to_step:
         raise FitError(f"run_update of update {update.name!r} never came to trainer.maybe_step()")
-    state.update = None
 
 
 def forward(trainer: Trainer, state: State) -> None:
@@ -68,6 +73,8 @@ def backward(trainer: Trainer, state: State) -> None:
 def maybe_step(trainer: Trainer, state: State) -> None:
     """Enter the batch into the window, and step if it is time to."""
     update = active(state)
+    if trainer._control.came_to_step:
+        raise FitError(f"run_update of update {update.name!r} came to trainer.maybe_step() twice; a batch enters the window once")
     trainer._control.came_to_step = True
     if not state._progress.skip_batch:
         update.window.add()

@@ -14,6 +14,7 @@ from torch import nn
 from fit_core.cadence import Cadence, Every, cadences_of
 from fit_core.entrypoints import offered_specs
 from fit_core.errors import FitError, did_you_mean, listed
+from fit_core.hookspecs import arguments_of
 
 Specs = Mapping[str, Callable[..., Any]]
 
@@ -66,24 +67,26 @@ def _check_marked(name: str, function: Any, who: str, specs: Specs) -> None:
     if hook not in specs:
         raise FitError(f"{here}: there is no hook {hook!r}{_owner_of(hook) or did_you_mean(hook, specs) or '; fit hooks lists them'}")
     spec: Any = specs[hook]
-    known = inspect.signature(spec).parameters
+    known = arguments_of(spec)
     _check_arguments(function, hook, known, here)
     if options["hookwrapper"]:
         raise FitError(f"{here}: hookwrapper=True is the old style; use wrapper=True and return (yield)")
     if options["wrapper"] and not inspect.isgeneratorfunction(function):
         raise FitError(f"{here}: a wrapper must yield once; write: result = yield; return result")
-    if not options["wrapper"] and inspect.isgeneratorfunction(function):
+    gives_batches = spec.fit_returns == "iterator"  # there, a generator is a result
+    if not options["wrapper"] and inspect.isgeneratorfunction(function) and not gives_batches:
         raise FitError(f"{here}: it yields, so it must be marked @hookimpl(wrapper=True)")
     if options["wrapper"] and spec.fit_kind == "closing":
         raise FitError(f"{here}: {hook} takes no wrappers, so that every plugin hears it; use a plain hook")
-    if spec.fit_kind in ("stage", "decision") and _returns_nothing(function):
+    generates = gives_batches and not options["wrapper"] and inspect.isgeneratorfunction(function)
+    if spec.fit_kind in ("stage", "decision") and not generates and _returns_nothing(function):
         advice = "write: return (yield)" if options["wrapper"] else "return a result, or wrap the stage to act around it"
         raise FitError(f"{here}: it never returns a result, and {hook} is a {spec.fit_kind}; {advice}")
     for cadence in cadences_of(function):
         _check_cadence(cadence, known, here)
 
 
-def _check_arguments(function: Any, hook: str, known: Mapping[str, Any], here: str) -> None:
+def _check_arguments(function: Any, hook: str, known: list[str], here: str) -> None:
     for argument, parameter in _parameters(function):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise FitError(f"{here}: a hook takes no *{argument}; name the arguments you use (of {listed(known)})")
@@ -93,7 +96,7 @@ def _check_arguments(function: Any, hook: str, known: Mapping[str, Any], here: s
             raise FitError(f"{here}: argument {argument!r} must have no default value, or it would never be passed; remove it")
 
 
-def _check_cadence(cadence: Cadence, known: Mapping[str, Any], here: str) -> None:
+def _check_cadence(cadence: Cadence, known: list[str], here: str) -> None:
     if cadence.kind == "every":
         try:
             Every(cadence.interval)
@@ -126,7 +129,7 @@ def _owner_of(hook: str) -> str:
 def _check_unmarked(plugin: Any, name: str, function: Any, who: str, specs: Specs) -> None:
     if name not in specs or not _own(plugin, name, function):
         return
-    known = inspect.signature(specs[name]).parameters
+    known = arguments_of(specs[name])
     arguments = [argument for argument, _ in _parameters(function)]
     notice = specs[name].fit_kind in ("notice", "closing")  # type: ignore[attr-defined]
     if set(arguments) <= set(known) and (arguments or notice):
@@ -137,7 +140,9 @@ def _own(plugin: Any, name: str, function: Any) -> bool:
     """Whether a function belongs to the plugin itself and not to a library it builds on."""
     if isinstance(plugin, types.ModuleType):
         return bool(function.__module__ == plugin.__name__)
-    return not (isinstance(plugin, nn.Module) and name == "forward")
+    if isinstance(plugin, nn.Module) and name == "forward":
+        return False
+    return bool(function.__module__ == type(plugin).__module__)
 
 
 def _parameters(function: Any) -> list[tuple[str, inspect.Parameter]]:

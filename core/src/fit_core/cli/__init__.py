@@ -47,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done. 1: the run failed. 2: the command was wrong. 130: interrupted.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = cli.main(arguments, prog_name="fit", standalone_mode=False)
+        code = cli.main(words, prog_name="fit", standalone_mode=False, obj=["fit", *words])
     except FitError as error:
         click.echo(f"fit: {error}", err=True)
         return error.exit_code

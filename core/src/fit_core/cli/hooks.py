@@ -10,7 +10,7 @@ import click
 from fit_core import hookspecs
 from fit_core.entrypoints import offered_specs
 from fit_core.errors import FitError, did_you_mean
-from fit_core.hookspecs import SPECS
+from fit_core.hookspecs import SPECS, arguments_of
 
 
 @click.command("hooks")
@@ -25,5 +25,5 @@ def command(name: str | None) -> None:
     specs: dict[str, Any] = {**SPECS, **{key: function for theirs in offered_specs().values() for key, function in theirs.items()}}
     if name not in specs:
         raise FitError(f"there is no hook {name!r}{did_you_mean(name, specs) or '; fit hooks lists them'}")
-    arguments = ", ".join(inspect.signature(specs[name]).parameters)
+    arguments = ", ".join(arguments_of(specs[name]))
     click.echo(f"{name}({arguments})  ({specs[name].fit_kind})\n\n{inspect.getdoc(specs[name])}")

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from fit_core.errors import FitError
 from fit_core.options import convert, describe, keywords, split_commas, type_hints
@@ -27,12 +28,14 @@ class ScriptRun:
     Attributes:
         path: of the script.
         trainer: what its `build_trainer` returned, with the plugins of the command line.
+        command: the words of the command line.
         options: of the script, converted.
         values: of fit's own options, by name.
     """
 
     path: Path
     trainer: Trainer
+    command: list[str]
     options: dict[str, Any]
     values: dict[str, Any]
 
@@ -87,27 +90,30 @@ class ScriptGroup(click.Group):
         """Make a command with fit's options and the script's."""
         builder = builder_of(module)
         own = self.fit_options()
-        theirs = script_options(builder, {option.name for option in own if option.name})
+        fits = {option.name for option in own if option.name}
+        theirs = script_options(builder, fits)
 
         def callback(**values: Any) -> None:
+            options = {name: values[name] for name in keywords(builder) if name in values and (name not in fits or given(name))}
             if seed is not None:
                 values["seed"] = seed
-            parameters = keywords(builder)
-            options = {
-                name: values[name]
-                for name in parameters
-                if values.get(name) is not None or (name in values and name not in {o.name for o in own})
-            }
+                options |= {"seed": seed} if "seed" in keywords(builder) else {}
             trainer = build(builder, options)
             trainer.quiet = trainer.quiet or values.get("quiet", False)
             if seed is not None:
                 trainer.seeded(seed)
             items = [*split_commas(values["plugins"]), *values["plugin"]]
             trainer.use([*own_hooks(module, trainer), *items], plugin_settings(path.resolve().parent))
-            self.action(ScriptRun(path, trainer, options, {o.name: values.get(o.name) for o in own if o.name}))
+            command = click.get_current_context().find_root().obj
+            self.action(ScriptRun(path, trainer, command, options, {name: values[name] for name in fits}))
 
         text = inspect.getdoc(builder) or ""
         return click.Command(str(path), params=[*own, *theirs], callback=callback, help=text.split("Args:")[0] or None)
+
+
+def given(name: str) -> bool:
+    """Whether an option was written on the command line."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def script_options(builder: Callable[..., Any], taken: set[str]) -> list[click.Option]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fit_core.cli.scripts import ScriptGroup, ScriptRun, plugin_options
-from fit_core.run_folder import describe_outcome, describe_run, new_run_folder, write_manifest
+from fit_core.run_folder import describe_outcome, describe_run, new_run_folder, refuse_used, write_manifest
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
@@ -36,8 +35,9 @@ def train(run: ScriptRun) -> None:
         trainer.epochs = values["epochs"]
     trainer.run_dir = values["run_dir"] or trainer.run_dir or new_run_folder(Path("runs") / run.path.stem)
     folder = trainer.ensure_run_dir()
-    manifest = describe_run(trainer, run.path, ["fit", *sys.argv[1:]], run.options, values["seed"])
-    with trainer, recorded(trainer, folder, manifest):
+    manifest = describe_run(trainer, run.path, run.command, run.options, values["seed"])
+    refuse_used(folder)
+    with recorded(trainer, folder, manifest), trainer:
         trainer.fit()
         if trainer.test_data is not None:
             manifest["test"] = trainer.evaluate()

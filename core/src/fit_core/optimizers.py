@@ -18,7 +18,6 @@ class Update:
     Attributes:
         name: "main" for the only update of a plain run.
         optimizers: whose `step` makes the update.
-        params: the parameters these optimizers own.
         steps: how many steps are finished.
         lr: the learning rate of the last step, of the first parameter group; before it, of the next.
         window: the batches whose gradients are added up for the next step.
@@ -27,7 +26,6 @@ class Update:
     def __init__(self, name: str, optimizers: list[Optimizer], accumulate: int = 1) -> None:
         self.name = name
         self.optimizers = optimizers
-        self.params: list[Tensor] = [p for o in optimizers for group in o.param_groups for p in group["params"]]
         self.steps = 0
         self.window = Window(accumulate)
         self.lr: float | Tensor = self.next_lr
@@ -41,7 +39,18 @@ class Update:
     def next_lr(self) -> float | Tensor:
         """The learning rate that the next step will use, of the first parameter group."""
         lr: float | Tensor = self.optimizers[0].param_groups[0]["lr"]
-        return lr
+        return lr.clone() if isinstance(lr, Tensor) else lr  # schedulers write into a tensor
+
+    @property
+    def params(self) -> list[Tensor]:
+        """The parameters that the optimizers own now."""
+        return [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
+
+    def zero_grad(self) -> None:
+        """Clear every gradient, and begin a new window."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        self.window.clear()
 
     def gradients(self) -> list[Tensor]:
         """The gradients there are, in the order of the parameters."""
@@ -64,6 +73,9 @@ def build_optimizer(optimizer: Any, param_groups: Iterable[Any]) -> Optimizer:
             f"optimizer must be a torch optimizer or a callable that makes one of the parameters, not {type(optimizer).__name__}; "
             "try partial(torch.optim.SGD, lr=0.1)"
         )
+    param_groups = list(param_groups)
+    if not param_groups:
+        raise FitError("there is nothing to train: no parameter of the model requires a gradient")
     built = optimizer(param_groups)
     if not isinstance(built, Optimizer):
         raise FitError(f"optimizer={optimizer!r} returned {type(built).__name__}, not a torch optimizer")
