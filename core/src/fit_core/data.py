@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from fit_core.errors import FitError
+from fit_core.state import Progress
 
 
 class ArrayBatches:
@@ -83,6 +84,27 @@ def length(batches: Iterable[Any]) -> int | None:
         return len(batches)
     except TypeError:  # a DataLoader over an IterableDataset has a __len__ that says it has none
         return None
+
+
+def check_count(progress: Progress, name: str, may_be_short: bool) -> None:
+    """Refuse a pass that saw fewer batches than it should have.
+
+    Args:
+        progress: of the pass.
+        name: what an error calls the data.
+        may_be_short: a plugin acts in `iter_batches`, and may end the pass early.
+
+    Raises:
+        FitError: it saw none, or fewer than `len` of the data said.
+    """
+    if progress.batch == 0:
+        when = f" in epoch {progress.epoch}" if progress.epoch else ""
+        raise FitError(f"{name} gave no batch{when}; a generator can be read only once: pass a DataLoader or a list of batches")
+    if progress.batches is not None and progress.batch < progress.batches and not may_be_short:
+        raise FitError(
+            f"{name} gave {progress.batch} batches, but its length is {progress.batches}; "
+            "mend its __len__, or look for a StopIteration raised in its dataset"
+        )
 
 
 def describe_data(data: Any) -> dict[str, Any] | None:

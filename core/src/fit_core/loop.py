@@ -1,31 +1,27 @@
-"""The loop: a run, its epochs, their passes over data.
+"""The loop: a run, its epochs, the training pass of each.
 
-What happens at each stage is in `defaults.py`; what is promised around one update is in `update.py`.
+What happens at each stage is in `defaults.py`; what is promised around one update is in `update.py`; a pass over
+validation, test or prediction data is in `evaluation.py`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from fit_core.data import length
-from fit_core.errors import FitError
-from fit_core.metrics import Meter
-from fit_core.modes import eval_mode, random_states_aside, switch_to_train
-from fit_core.state import Phase, Progress, State
+from fit_core.data import check_count, length
+from fit_core.ending import ending
+from fit_core.evaluation import Evaluation
+from fit_core.metrics import Meter, Row
+from fit_core.modes import switch_to_train
 from fit_core.update import train_step
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
-
-Row = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -137,7 +133,7 @@ class Fit:
             hooks.on_safe_point(trainer, state)
             if self.pass_over():
                 return
-        check_count(trainer, progress, "train_data")
+        check_count(progress, "train_data", may_be_short=hooks.altered("iter_batches"))
 
     def pass_over(self) -> bool:
         """Whether the training pass ends here, data or not."""
@@ -155,117 +151,3 @@ class Fit:
         trainer.history.append(dict(row))
         state.row = MappingProxyType(row)
         trainer._log_row(state)
-
-
-class Evaluation:
-    """One pass over validation, test or prediction data, which leaves everything else as it was.
-
-    Args:
-        trainer: whose model is evaluated.
-        batches: the data.
-        phase: what the pass is for.
-        prefix: goes before the name of every value.
-        collect: takes each batch in; None: loss and metrics do.
-    """
-
-    def __init__(
-        self, trainer: Trainer, batches: Iterable[Any], phase: Phase, prefix: str, collect: Callable[[State], None] | None = None
-    ) -> None:
-        self.trainer = trainer
-        self.batches = batches
-        self.prefix = prefix
-        self.progress = replace(
-            trainer._progress, phase=phase, batch=0, batches=length(batches), position="batch", moment="between", skip_batch=False
-        )
-        self.meter = Meter(trainer.metrics if phase != "predict" else ())
-        self.collect = collect or self.meter.add
-        self.state = trainer._new_state(self.progress, self.meter)
-
-    def run(self) -> Row:
-        """Run the pass, and return its values with their prefix."""
-        trainer, state, hooks = self.trainer, self.state, self.trainer.hooks
-        with random_states_aside(state.device), trainer._entered(state, self.meter):
-            self.meter.begin(trainer.criterion.sums)
-            hooks.on_eval_start(trainer, state)
-            with eval_mode(trainer.modules(state.model)), torch.no_grad():
-                self.evaluate_batches()
-            row = self.named(self.meter.values())
-            state.row = MappingProxyType(row)
-            hooks.on_eval_end(trainer, state)
-            row |= self.named(self.meter.recorded())
-            self.meter.open = False
-        return row
-
-    def evaluate_batches(self) -> None:
-        """Evaluate one batch after the other."""
-        trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
-        for batch in hooks.iter_batches(trainer, state, self.batches):
-            progress.begin_batch()
-            state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
-            del batch
-            hooks.on_eval_batch_start(trainer, state)
-            if not progress.skip_batch:
-                hooks.eval_step(trainer, state)
-            progress.moment = "between"
-            if not progress.skip_batch:
-                self.collect(state)
-            hooks.on_eval_batch_end(trainer, state)
-            state.clear_batch()
-        check_count(trainer, progress, {"validate": "val_data", "test": "test_data"}.get(progress.phase, "the data"))
-
-    def named(self, values: Row) -> Row:
-        """Return values with the prefix of the pass."""
-        return {self.prefix + name: value for name, value in values.items()}
-
-
-def check_count(trainer: Trainer, progress: Progress, name: str) -> None:
-    """Refuse a pass that saw fewer batches than it should have. A plugin that acts in `iter_batches` may end it early.
-
-    Raises:
-        FitError: it saw none, or fewer than `len` of the data said.
-    """
-    if progress.batch == 0:
-        when = f" in epoch {progress.epoch}" if progress.epoch else ""
-        raise FitError(f"{name} gave no batch{when}; a generator can be read only once: pass a DataLoader or a list of batches")
-    if progress.batches is not None and progress.batch < progress.batches and not trainer.hooks.altered("iter_batches"):
-        raise FitError(
-            f"{name} gave {progress.batch} batches, but its length is {progress.batches}; "
-            "mend its __len__, or look for a StopIteration raised in its dataset"
-        )
-
-
-@contextmanager
-def ending(trainer: Trainer, state: State, fit: bool) -> Iterator[None]:
-    """Tell every plugin how a call ends; nothing raised there hides what was raised first."""
-    hooks = trainer.hooks
-    try:
-        yield
-    except BaseException as error:
-        raised = [*flushed(trainer, state), *hooks.on_exception(trainer, state, error)]
-        raised += hooks.on_fit_end(trainer, state) if fit else []
-        mention(error, [*raised, *flushed(trainer, state)])
-        raise
-    raised = flushed(trainer, state)
-    raised += hooks.on_fit_end(trainer, state) if fit else []
-    raised += flushed(trainer, state)
-    if raised:
-        mention(raised[0], raised[1:])
-        raise raised[0]
-
-
-def flushed(trainer: Trainer, state: State) -> list[BaseException]:
-    """Send what was logged to the trackers; return what that raised."""
-    try:
-        trainer._flush(state)
-    except BaseException as error:
-        return [error]
-    return []
-
-
-def mention(error: BaseException, others: Iterable[BaseException]) -> None:
-    """Note on an exception what else was raised while it was on its way."""
-    for other in others:
-        if other is error:
-            continue
-        notes = "; ".join(getattr(other, "__notes__", ()))
-        error.add_note(f"and while ending: {type(other).__name__}: {other} ({notes})")

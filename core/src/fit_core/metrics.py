@@ -16,6 +16,7 @@ from fit_core.errors import FitError
 from fit_core.mean import WeightedMean, scalar
 from fit_core.state import State
 
+Row = dict[str, float]
 BLOCK_BYTES = 2**20
 BLOCK_BATCHES = 256
 RESERVED = ("epoch", "loss", "lr", "seconds")

@@ -17,12 +17,14 @@ from fit_core.batch import call_model, join, names_state, to_cpu
 from fit_core.control import Asked, Control, Kind
 from fit_core.criterion import Criterion
 from fit_core.data import as_batches
+from fit_core.ending import ending, mention
 from fit_core.errors import FitError, listed
+from fit_core.evaluation import Evaluation
 from fit_core.guard import Guard, Policy
 from fit_core.items import Item
 from fit_core.log import LogBuffer
-from fit_core.loop import Evaluation, Fit, Length, Row, ending, mention
-from fit_core.metrics import Meter, Metric, resolve_metrics
+from fit_core.loop import Fit, Length
+from fit_core.metrics import Meter, Metric, Row, resolve_metrics
 from fit_core.modes import set_seed
 from fit_core.optimizers import Update, build_optimizer, check_parameters
 from fit_core.plan import Hooks, Tracer

@@ -1,0 +1,81 @@
+"""A pass over validation, test or prediction data, which leaves everything else as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fit_core.data import check_count, length
+from fit_core.metrics import Meter, Row
+from fit_core.modes import eval_mode, random_states_aside
+from fit_core.state import Phase, State
+
+if TYPE_CHECKING:
+    from fit_core.trainer import Trainer
+
+NAMES = {"validate": "val_data", "test": "test_data", "predict": "the data"}
+
+
+class Evaluation:
+    """One pass.
+
+    Args:
+        trainer: whose model is evaluated.
+        batches: the data.
+        phase: what the pass is for.
+        prefix: goes before the name of every value.
+        collect: takes each batch in; None: loss and metrics do.
+    """
+
+    def __init__(
+        self, trainer: Trainer, batches: Iterable[Any], phase: Phase, prefix: str, collect: Callable[[State], None] | None = None
+    ) -> None:
+        self.trainer = trainer
+        self.batches = batches
+        self.prefix = prefix
+        self.progress = replace(
+            trainer._progress, phase=phase, batch=0, batches=length(batches), position="batch", moment="between", skip_batch=False
+        )
+        self.meter = Meter(trainer.metrics if phase != "predict" else ())
+        self.collect = collect or self.meter.add
+        self.state = trainer._new_state(self.progress, self.meter)
+
+    def run(self) -> Row:
+        """Run the pass, and return its values with their prefix."""
+        trainer, state, hooks = self.trainer, self.state, self.trainer.hooks
+        with random_states_aside(state.device), trainer._entered(state, self.meter):
+            self.meter.begin(trainer.criterion.sums)
+            hooks.on_eval_start(trainer, state)
+            with eval_mode(trainer.modules(state.model)), torch.no_grad():
+                self.evaluate_batches()
+            row = self.named(self.meter.values())
+            state.row = MappingProxyType(row)
+            hooks.on_eval_end(trainer, state)
+            row |= self.named(self.meter.recorded())
+            self.meter.open = False
+        return row
+
+    def evaluate_batches(self) -> None:
+        """Evaluate one batch after the other."""
+        trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
+        for batch in hooks.iter_batches(trainer, state, self.batches):
+            progress.begin_batch()
+            state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
+            del batch
+            hooks.on_eval_batch_start(trainer, state)
+            if not progress.skip_batch:
+                hooks.eval_step(trainer, state)
+            progress.moment = "between"
+            if not progress.skip_batch:
+                self.collect(state)
+            hooks.on_eval_batch_end(trainer, state)
+            state.clear_batch()
+        check_count(progress, NAMES[progress.phase], may_be_short=hooks.altered("iter_batches"))
+
+    def named(self, values: Row) -> Row:
+        """Return values with the prefix of the pass."""
+        return {self.prefix + name: value for name, value in values.items()}
