@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fit_core.conformance import check_plugin
+from fit_core.testing import check_plugin
 
 ROOT = Path(__file__).parent.parent
 DECLARED = [

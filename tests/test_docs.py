@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fit_core import hookspecs
+from fit_core import State, hookspecs
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -87,3 +87,17 @@ def test_the_readme_has_the_drawing() -> None:
     drawing = re.search(r"```text\n.*?```", hookspecs.__doc__ or "", re.DOTALL)
     assert drawing is not None
     assert drawing[0] in (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_state_is_complete() -> None:
+    page = (ROOT / "docs" / "control.md").read_text()
+    table = page[page.index("| attribute |") : page.index("| `state[KEY]`")]
+    named = {name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert named == set(State.attributes())
+
+
+def test_the_map_names_every_file_of_the_core() -> None:
+    source = ROOT / "core" / "src" / "fit_core"
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    missing = [path.name for path in source.glob("*.py") if path.name not in text and not path.name.startswith("__")]
+    assert not missing

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fit_core import State, Trainer, hookimpl
-from fit_core.conformance import CHECKS, CheckFailed, check_plugin, failures
+from fit_core.testing import CHECKS, CheckFailed, check_plugin, failures
 
 
 class Good:

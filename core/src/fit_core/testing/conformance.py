@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fit_core.errors import FitError
 from fit_core.hookspecs import SPECS, hookimpl
 from fit_core.state import State
-from fit_core.testing import tiny_batches, tiny_trainer
+from fit_core.testing.kit import tiny_batches, tiny_trainer
 from fit_core.trainer import Trainer
 
 

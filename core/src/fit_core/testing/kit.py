@@ -1,11 +1,4 @@
-"""The test kit: what the tests of a plugin stand on. pytest finds the same as fixtures.
-
-def test_it(tiny_trainer, record_hooks):
-    trainer = tiny_trainer(plugins=[MyPlugin()])
-    with record_hooks(trainer) as calls:
-        trainer.fit(epochs=2)
-    assert calls.of("my-plugin") == ["on_epoch_end", "on_epoch_end"]
-"""
+"""Small trainers, a recorder of hooks, and the command line run for real."""
 
 from __future__ import annotations
 
@@ -15,7 +8,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -178,6 +171,3 @@ def run_script(source: str, *arguments: str, cwd: Path, command: str = "train") 
     """
     (cwd / "script.py").write_text(textwrap.dedent(source))
     return run_fit(command, "script.py", *arguments, cwd=cwd)
-
-
-RunScript = Callable[..., Outcome]
