@@ -81,3 +81,11 @@ def _expect(session: nox.Session, command: list[str], has: list[str], lacks: str
     missing = [text for text in has if text not in output]
     if missing or (lacks and lacks in output):
         session.error(f"{' '.join(command)} printed, without {missing}:\n{output}")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure what fit adds to a step, as ratios to the bare loop."""
+    editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
+    session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable)
+    session.run("python", "benchmarks/step.py", env={"OMP_NUM_THREADS": "1"})

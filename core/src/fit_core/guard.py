@@ -99,8 +99,10 @@ def size_of(gradients: list[Tensor]) -> Tensor:
     values = [values_of(gradient) for gradient in gradients]
     half = any(value.dtype in (torch.float16, torch.bfloat16) for value in values)
     norms = torch._foreach_norm(values, 2, dtype=torch.float32 if half else None)
-    device = norms[0].device
-    return torch.stack([norm.to(device, non_blocking=True) for norm in norms]).sum()
+    first = norms[0].device
+    if any(norm.device != first for norm in norms):
+        norms = [norm.to(first, non_blocking=True) for norm in norms]
+    return torch.stack(norms).sum()
 
 
 def values_of(gradient: Tensor) -> Tensor:
