@@ -29,7 +29,7 @@ def test_the_loss_of_a_row_is_the_mean_over_samples_not_over_batches() -> None:
     inputs, targets = tiny_batches(1, size=27)[0]
     trainer = tiny_trainer(optimizer=partial(torch.optim.SGD, lr=0.0), metrics=["accuracy"])
     ragged = [(inputs[:20], targets[:20]), (inputs[20:24], targets[20:24]), (inputs[24:], targets[24:])]
-    row = trainer.fit(ragged, ragged, epochs=1)[0]
+    row = trainer.fit(ragged, list(ragged), epochs=1)[0]
     outputs = trainer.model(inputs)
     assert row["loss"] == pytest.approx(nn.functional.cross_entropy(outputs, targets).item(), rel=1e-6)
     assert row["val_loss"] == pytest.approx(row["loss"], rel=1e-6)

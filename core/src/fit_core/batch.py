@@ -89,6 +89,22 @@ def batch_size(*values: Any) -> int:
     return next((len(t) for value in values for t in tensors(value) if t.dim()), 1)
 
 
+def describe(value: Any) -> str:
+    """Say of what types and shapes a nested value is: `float32 (8, 3)`."""
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {describe(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (tuple, list)):
+        return "(" + ", ".join(map(describe, value)) + ")"
+    return type(value).__name__
+
+
+def describe_types(module: nn.Module) -> str:
+    """Name the types of a module's parameters."""
+    return " and ".join(sorted({str(p.dtype).removeprefix("torch.") for p in module.parameters()})) or "none"
+
+
 def names_state(function: Callable[..., Any]) -> bool:
     """Tell whether a function has a parameter called `state`."""
     target = function.forward if isinstance(function, nn.Module) else function

@@ -2,78 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sized
+import inspect
+from collections.abc import Iterable, Sized
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from fit_core.arrays import ArrayBatches, are_arrays, as_tensors, first_array, is_array
 from fit_core.errors import FitError
 from fit_core.state import Progress
 
-
-class ArrayBatches:
-    """Batches of arrays that fit into memory, gathered whole: no worker, no collation.
-
-    Args:
-        arrays: tensors of the same length.
-        batch_size: samples per batch; the last one may be smaller.
-        shuffle: a new order at each pass, drawn from torch's random state.
-    """
-
-    def __init__(self, arrays: tuple[Tensor, ...], batch_size: int, shuffle: bool) -> None:
-        self.arrays = arrays
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-
-    def __len__(self) -> int:
-        return -(-len(self.arrays[0]) // self.batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, ...] | Tensor]:
-        samples = len(self.arrays[0])
-        order = torch.randperm(samples) if self.shuffle else None
-        for start in range(0, samples, self.batch_size):
-            part = slice(start, start + self.batch_size)
-            yield self._gather(part if order is None else order[part])  # no local name: it would keep the batch alive
-
-    def _gather(self, index: slice | Tensor) -> tuple[Tensor, ...] | Tensor:
-        batch = tuple(array[index] for array in self.arrays)
-        return batch if len(batch) > 1 else batch[0]
+SOURCES = "a DataLoader, an iterable of batches, a Dataset, a list of samples, or arrays"
 
 
-def as_batches(data: Any, batch_size: int | None, shuffle: bool, name: str) -> Iterable[Any]:
+def as_batches(data: Any, batch_size: int | None, shuffle: bool, name: str, floating: torch.dtype = torch.float32) -> Iterable[Any]:
     """Return an iterable of batches.
 
     Args:
-        data: a `DataLoader` or another iterable of batches (used untouched), a `Dataset`, a tensor or array, or a tuple of
-            them.
-        batch_size: for a dataset or arrays; 32 if None.
-        shuffle: whether a dataset or arrays are shuffled at each pass.
+        data: a `DataLoader` or another iterable of batches (used untouched); a `Dataset`, or another object with a length
+            and indices; a list of samples; a tensor, array or table, alone or nested in tuples and dicts.
+        batch_size: for samples and arrays; 32 if None.
+        shuffle: whether samples and arrays are shuffled at each pass.
         name: what an error calls it.
+        floating: the floating type of the model, which arrays of float64 take.
 
     Raises:
         FitError: it is none of these, is empty, or its arrays differ in length.
     """
-    if is_array(data) or (isinstance(data, tuple) and data and all(is_array(array) for array in data)):
-        arrays = tuple(torch.as_tensor(array) for array in (data if isinstance(data, tuple) else (data,)))
-        _check_lengths(arrays, name)
-        return ArrayBatches(arrays, _positive(batch_size), shuffle)
-    if isinstance(data, Dataset) and not isinstance(data, DataLoader):
-        shuffle = shuffle and not isinstance(data, IterableDataset)
+    if are_arrays(data):
+        return ArrayBatches(as_tensors(data, name, floating), _positive(batch_size), shuffle)
+    if isinstance(data, (str, bytes, dict)):
+        raise FitError(f"{name} must be {SOURCES}, not {type(data).__name__}")
+    if isinstance(data, IterableDataset):
+        return DataLoader(data, batch_size=_positive(batch_size))
+    if _gives_samples(data):
         _check_not_empty(data, name)
         return DataLoader(data, batch_size=_positive(batch_size), shuffle=shuffle)
-    if not isinstance(data, Iterable) or isinstance(data, (str, bytes, dict)):
-        raise FitError(
-            f"{name} must be a DataLoader, an iterable of batches, a Dataset or a tuple of tensors or arrays, not {type(data).__name__}"
-        )
+    if not isinstance(data, Iterable):
+        hint = f"; call it: {name}={data.__name__}()" if inspect.isfunction(data) else ""
+        raise FitError(f"{name} must be {SOURCES}, not {type(data).__name__}{hint}")
     _check_not_empty(data, name)
     return data
 
 
-def is_array(value: Any) -> bool:
-    """Tell a tensor or numpy array with a first dimension."""
-    return (isinstance(value, Tensor) or hasattr(value, "__array_interface__")) and value.ndim > 0
+def _gives_samples(data: Any) -> bool:
+    """Tell what holds single samples, not batches: a map-style dataset, or a list whose items are pairs of which one is a number."""
+    if isinstance(data, DataLoader):
+        return False
+    if isinstance(data, Dataset):
+        return True
+    if isinstance(data, list) and data and isinstance(data[0], (tuple, list)) and len(data[0]) == 2:
+        return _is_number(data[0][1])
+    return hasattr(data, "__getitem__") and isinstance(data, Sized) and not isinstance(data, Iterable)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) or (is_array(value) and value.ndim == 0)
 
 
 def length(batches: Iterable[Any]) -> int | None:
@@ -111,15 +96,7 @@ def describe_data(data: Any) -> dict[str, Any] | None:
     """Return the type and, if it says, the length of data: samples of arrays and datasets, batches of loaders."""
     if data is None:
         return None
-    size = length(data[0]) if isinstance(data, tuple) and data and is_array(data[0]) else length(data)
-    return {"type": type(data).__name__, "length": size}
-
-
-def _check_lengths(arrays: tuple[Tensor, ...], name: str) -> None:
-    lengths = [len(array) for array in arrays]
-    if len(set(lengths)) > 1:
-        raise FitError(f"the arrays of {name} differ in length: {', '.join(map(str, lengths))}")
-    _check_not_empty(arrays[0], name)
+    return {"type": type(data).__name__, "length": length(first_array(data) if are_arrays(data) else data)}
 
 
 def _check_not_empty(data: Any, name: str) -> None:

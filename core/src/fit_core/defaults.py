@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from fit_core.batch import move, split
+from fit_core.batch import describe, describe_types, move, split
 from fit_core.hookspecs import hookimpl
 from fit_core.state import State
 
@@ -58,12 +58,20 @@ def run_update(trainer: Trainer) -> bool:
 
 @hookimpl(trylast=True)
 def forward(trainer: Trainer, state: State) -> Any:
-    return trainer.call_model(state)
+    try:
+        return trainer.call_model(state)
+    except (RuntimeError, TypeError) as error:
+        error.add_note(f"the model was called with {describe(state.inputs)}; its parameters are {describe_types(state.model)}")
+        raise
 
 
 @hookimpl(trylast=True)
 def compute_loss(trainer: Trainer, state: State) -> Tensor:
-    return trainer.criterion(state)
+    try:
+        return trainer.criterion(state)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        error.add_note(f"the loss was computed from outputs {describe(state.outputs)} and targets {describe(state.targets)}")
+        raise
 
 
 @hookimpl(trylast=True)

@@ -101,7 +101,7 @@ def size_of(gradients: list[Tensor]) -> Tensor:
     norms = torch._foreach_norm(values, 2, dtype=torch.float32 if half else None)
     first = norms[0].device
     if any(norm.device != first for norm in norms):
-        norms = [norm.to(first, non_blocking=True) for norm in norms]
+        norms = tuple(norm.to(first, non_blocking=True) for norm in norms)
     return torch.stack(norms).sum()
 
 

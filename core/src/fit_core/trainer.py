@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -161,8 +162,10 @@ class Trainer:
         if self._seeded is False and self.seed is not None:
             set_seed(self.seed)
             self._seeded = True
-        batches = as_batches(train_data, batch_size, True, "train_data")
-        validation = {} if val_data is None else {"val_": as_batches(val_data, batch_size, False, "val_data")}
+        if train_data is val_data:
+            warnings.warn("training and validation data are the same object: val_ values say nothing about new data", stacklevel=2)
+        batches = self._batches(train_data, batch_size, True, "train_data")
+        validation = {} if val_data is None else {"val_": self._batches(val_data, batch_size, False, "val_data")}
         if batch_size is not None and batches is train_data and validation.get("val_") is val_data:
             raise FitError("batch_size does nothing here: the data makes its own batches")
         return Fit(self, batches, validation, length).run()
@@ -180,7 +183,7 @@ class Trainer:
         data = self.test_data if data is None else data
         if data is None:
             raise FitError("there is no data to evaluate: pass evaluate(data) or Trainer(test_data=...)")
-        batches = as_batches(data, batch_size, False, "the data to evaluate")
+        batches = self._batches(data, batch_size, False, "test_data")
         return self._evaluate(Evaluation(self, batches, "test", "test_"))
 
     def predict(self, data: Any, *, batch_size: int | None = None) -> Any:
@@ -193,7 +196,7 @@ class Trainer:
         Returns:
             Tensors (samples, ...) in the nesting of the model's outputs; a list of batches where shapes differ.
         """
-        batches = as_batches(data, batch_size, False, "the data to predict")
+        batches = self._batches(data, batch_size, False, "data")
         outputs: list[Any] = []
         self._evaluate(Evaluation(self, batches, "predict", "", lambda state: outputs.append(to_cpu(state.outputs))))
         return join(outputs)
@@ -459,6 +462,10 @@ class Trainer:
             state.model = self.model
             state.model = self._module = self.hooks.prepare_model(self, state)
             state.device = device_of(state.model)
+
+    def _batches(self, data: Any, batch_size: int | None, shuffle: bool, name: str) -> Iterable[Any]:
+        floating = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.get_default_dtype())
+        return as_batches(data, batch_size, shuffle, name, floating)
 
     def _build_updates(self, state: State) -> None:
         if self._updates:

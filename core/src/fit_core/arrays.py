@@ -1,0 +1,108 @@
+"""Arrays that fit into memory, in any nesting, as batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fit_core.batch import map_structure, tensors
+from fit_core.errors import FitError
+
+
+class ArrayBatches:
+    """Batches of arrays, gathered whole: no worker, no collation.
+
+    Args:
+        arrays: tensors of the same length, nested in tuples, lists and dicts.
+        batch_size: samples per batch; the last one may be smaller.
+        shuffle: a new order at each pass, drawn from torch's random state.
+    """
+
+    def __init__(self, arrays: Any, batch_size: int, shuffle: bool) -> None:
+        self.arrays = arrays
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.samples = len(next(tensors(arrays)))
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        order = torch.randperm(self.samples) if self.shuffle else None
+        for start in range(0, self.samples, self.batch_size):
+            part = slice(start, start + self.batch_size)
+            yield gather(self.arrays, part if order is None else order[part])  # no local name: it would keep the batch alive
+
+
+def gather(arrays: Any, index: slice | Tensor) -> Any:
+    """Return these samples of every array."""
+    return arrays[index] if isinstance(arrays, Tensor) else map_structure(lambda part: gather(part, index), arrays)
+
+
+def is_array(value: Any) -> bool:
+    """Tell what numpy could read as an array: a tensor, an array, a column or table of pandas."""
+    return isinstance(value, Tensor) or hasattr(value, "__array__")
+
+
+def are_arrays(value: Any) -> bool:
+    """Tell an array, or arrays nested in tuples and dicts."""
+    if isinstance(value, (tuple, dict)) and value:
+        return all(are_arrays(part) for part in (value.values() if isinstance(value, dict) else value))
+    return is_array(value)
+
+
+def first_array(value: Any) -> Any:
+    """Return the first of nested arrays."""
+    while isinstance(value, (tuple, dict)):
+        value = next(iter(value.values() if isinstance(value, dict) else value))
+    return value
+
+
+def as_tensors(value: Any, name: str, floating: torch.dtype) -> Any:
+    """Turn nested arrays into tensors of one length.
+
+    Tensors stay as they are. Of other arrays, float64 takes the floating type of the model, and integers become int64, which
+    torch's criteria want for classes.
+
+    Args:
+        value: arrays, nested in tuples and dicts.
+        name: what an error calls them.
+        floating: the floating type of the model.
+
+    Raises:
+        FitError: an array holds no numbers or has no first dimension, or lengths differ.
+    """
+    result = _convert(value, name, lambda array, where: _tensor(array, where, floating))
+    lengths = [len(tensor) for tensor in tensors(result)]
+    if len(set(lengths)) > 1:
+        raise FitError(f"the arrays of {name} differ in length: {', '.join(map(str, lengths))}")
+    if lengths[0] == 0:
+        raise FitError(f"{name} is empty")
+    return result
+
+
+def _convert(value: Any, where: str, leaf: Callable[[Any, str], Tensor]) -> Any:
+    if isinstance(value, dict):
+        return {key: _convert(part, f"{where}[{key!r}]", leaf) for key, part in value.items()}
+    if isinstance(value, tuple):
+        parts = tuple(_convert(part, f"{where}[{i}]", leaf) for i, part in enumerate(value))
+        return parts[0] if len(parts) == 1 else parts
+    return leaf(value, where)
+
+
+def _tensor(value: Any, where: str, floating: torch.dtype) -> Tensor:
+    if not isinstance(value, Tensor):
+        import numpy
+
+        array = numpy.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise FitError(f"{where} has dtype {array.dtype}; numbers or booleans are needed: convert or leave out what is neither")
+        wanted = {"f": floating if array.dtype == numpy.float64 else None, "i": torch.int64}.get(array.dtype.kind)
+        value = torch.as_tensor(numpy.require(array, requirements=["C", "W"]), dtype=wanted)
+    if not value.dim():
+        raise FitError(f"{where} is a single number; its first dimension must be the samples")
+    tensor: Tensor = value
+    return tensor
