@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ class Good:
     @hookimpl
     def on_batch_start(self, trainer: Trainer, state: State) -> None:
         noise = torch.randn(state.inputs.shape, generator=trainer.generator(self))
-        state.inputs = state.inputs + 0.01 * noise
+        state.inputs = state.inputs + 0.01 * noise.to(state.device)
 
     @hookimpl
     def on_batch_end(self, trainer: Trainer, state: State) -> None:
@@ -56,6 +57,54 @@ class Waiting:
         state.loss.item()
 
 
+class WaitingOtherwise:
+    @hookimpl
+    def on_batch_end(self, state: State) -> None:
+        state.outputs.detach().cpu().numpy()
+
+
+class WaitingInEvaluation:
+    @hookimpl
+    def on_eval_batch_end(self, state: State) -> None:
+        state.loss.item()
+
+
+class Seeding:
+    @hookimpl
+    def on_fit_start(self) -> None:
+        torch.manual_seed(0)
+
+
+class LeakingFiles:
+    def __init__(self) -> None:
+        self.files: list[Any] = []
+
+    @hookimpl
+    def on_epoch_end(self) -> None:
+        self.files.append(open(os.devnull))  # noqa: PTH123, SIM115
+        KEPT.extend(self.files)
+
+
+KEPT: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def close_what_a_bad_plugin_left_open() -> Iterator[None]:
+    yield
+    while KEPT:
+        KEPT.pop().close()
+
+
+class WithoutLoad(Good):
+    load_state_dict = property()  # type: ignore[assignment]
+
+
+class Broken:
+    @hookimpl
+    def on_fit_start(self) -> None:
+        raise ValueError("broken")
+
+
 class Forgetful(Good):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         pass
@@ -83,8 +132,9 @@ class Leaking:
         threading.Thread(target=self.done.wait, args=(60,), daemon=True).start()
 
     @hookimpl
-    def on_epoch_end(self) -> None:
-        self.done.set()
+    def on_epoch_end(self, state: State) -> None:
+        if state.epoch == 2:
+            self.done.set()
 
 
 class Hiding:
@@ -114,6 +164,12 @@ class Environment:
 
 BAD = {
     Misspelt: "registers",
+    Broken: "registers",
+    WaitingOtherwise: "no waits",
+    WaitingInEvaluation: "no waits",
+    WithoutLoad: "state round trip",
+    LeakingFiles: "torn down",
+    Seeding: "global state",
     Growing: "calls per step",
     Waiting: "no waits",
     Forgetful: "state round trip",
@@ -128,7 +184,8 @@ BAD = {
 def test_a_good_plugin_passes() -> None:
     check_plugin(Good())
     check_plugin(Good)
-    check_plugin("console", quiet=False)
+    check_plugin("console")
+    check_plugin(lambda: Good())
 
 
 @pytest.mark.parametrize("plugin", BAD, ids=lambda plugin: plugin.__name__)

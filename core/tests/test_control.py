@@ -23,7 +23,8 @@ def asking(hook: str, what: str, batch: int = 2) -> Any:
     """Return a plugin that asks for something in a hook of one batch: as a wrapper of stages, plainly in notices."""
     stage = SPECS[hook].fit_kind in ("stage", "decision")  # type: ignore[attr-defined]
     source = f"@hookimpl(specname={hook!r}, wrapper={stage})\ndef asking(trainer, state):\n"
-    source += f"    if state.batch_count == {batch} and state.phase == 'train':\n        trainer.{what}('because')\n"
+    source += f"    if state.batch_count == {batch} and state.phase == 'train' and state.position == 'batch':\n"
+    source += f"        trainer.{what}('because')\n"
     source += "    return (yield)\n" if stage else ""
     space: dict[str, Any] = {"hookimpl": hookimpl}
     exec(source, space)
@@ -136,13 +137,68 @@ def test_end_epoch_completes_the_epoch_early(hook: str) -> None:
     assert calls.hooks.count("on_epoch_end") == 2
 
 
-def test_end_epoch_outside_of_training_is_an_error() -> None:
-    @hookimpl
-    def on_eval_start(trainer: Trainer) -> None:
-        trainer.end_epoch("because")
+def asking_always(hook: str, what: str) -> Any:
+    space: dict[str, Any] = {"hookimpl": hookimpl}
+    exec(f"@hookimpl(specname={hook!r})\ndef asking(trainer):\n    trainer.{what}('because')", space)
+    return space["asking"]
 
-    with pytest.raises(FitError, match="end_epoch does nothing .*: there is no training batch at work"):
-        tiny_trainer(plugins=[on_eval_start]).fit(epochs=1)
+
+@pytest.mark.parametrize("hook", ["on_fit_start", "on_train_epoch_end", "on_eval_start", "on_epoch_end"])
+def test_end_epoch_outside_of_training_is_an_error(hook: str) -> None:
+    with pytest.raises(FitError, match="end_epoch does nothing .*: no training pass is going on"):
+        tiny_trainer(plugins=[asking_always(hook, "end_epoch")]).fit(epochs=1)
+
+
+@pytest.mark.parametrize("hook", ["on_epoch_start", "on_train_epoch_start"])
+def test_end_epoch_before_the_first_batch_trains_none(hook: str) -> None:
+    trainer = tiny_trainer(plugins=[asking_always(hook, "end_epoch")])
+    rows = trainer.fit(epochs=2)
+    assert len(rows) == 2
+    assert trainer._progress.batch_count == 0
+
+
+def test_stop_needs_something_that_is_trained() -> None:
+    with pytest.raises(FitError, match="stop does nothing .*: nothing is being trained"):
+        tiny_trainer(plugins=[asking_always("on_eval_start", "stop")]).evaluate()
+
+
+def test_a_request_to_skip_a_step_does_not_outlive_its_batch() -> None:
+    class Ask:
+        @hookimpl
+        def on_batch_start(self, trainer: Trainer, state: State) -> None:
+            if state.batch == 2:
+                trainer.skip_step("first this")
+                trainer.skip_batch("then that")
+
+    trainer = tiny_trainer(plugins=[Ask()], train_data=tiny_batches(4))
+    trainer.fit(epochs=1)
+    assert trainer._progress.step == 3
+    trainer.fit(epochs=1)
+    assert [asked.count for asked in trainer.requests] == [1, 1], "requests are those of one call"
+
+
+def test_when_every_batch_is_skipped() -> None:
+    class SkipAll:
+        @hookimpl
+        def on_batch_start(self, trainer: Trainer) -> None:
+            trainer.skip_batch("all")
+
+        @hookimpl
+        def on_eval_batch_start(self, trainer: Trainer) -> None:
+            trainer.skip_batch("all")
+
+    flushes: list[int] = []
+
+    class Tracker:
+        @hookimpl
+        def on_log(self, entries: Any) -> None:
+            flushes.append(len(entries))
+
+    trainer = tiny_trainer(plugins=[SkipAll(), Tracker()], train_data=tiny_batches(6))
+    assert "loss" not in trainer.fit(epochs=1)[0]
+    assert flushes == [1], "no flush per batch while no step is made"
+    with pytest.raises(FitError, match="there are no predictions: every batch was skipped"):
+        trainer.predict(tiny_batches(2))
 
 
 @pytest.mark.parametrize("hook", OF_A_STEP)

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from fit_core import FitError, defaults, hookspecs
+from fit_core import FitError, hookspecs
 from fit_core.hookspecs import hookimpl
 from fit_core.plan import Hooks
-from fit_core.plugins import Member
+from fit_core.plugins import Member, register
 from fit_core.state import Progress, State
 
 HOOKS = ("forward", "on_batch_end", "on_epoch_end")
@@ -89,11 +89,8 @@ def ask(heard: list[Any], call: Callable[[], Any]) -> tuple[Any, Any, list[Any]]
 @given(st.lists(st.lists(implementations(), min_size=1, max_size=3, unique_by=lambda i: i["hook"]), max_size=5))
 def test_the_plan_equals_pluggys_own_call(drawn: list[list[dict[str, Any]]]) -> None:
     heard: list[Any] = []
-    manager = pluggy.PluginManager("fit")
-    manager.add_hookspecs(hookspecs)
-    for i, implementations in enumerate(drawn):
-        plugin = make_plugin(f"p{i}", implementations, heard)
-        manager.register(Member(f"p{i}", plugin, "test").holder(), name=f"p{i}")
+    members = [Member(f"p{i}", make_plugin(f"p{i}", implementations, heard), "test") for i, implementations in enumerate(drawn)]
+    manager = manager_of(members)
     hooks = Hooks(manager)
     for hook in HOOKS:
         values = {"trainer": "T", "state": new_state(), "row": {"epoch": 1}}
@@ -112,14 +109,18 @@ def test_the_plan_equals_pluggys_own_call(drawn: list[list[dict[str, Any]]]) -> 
             assert ours == (result if stage else None)
 
 
-def hooks_of(*plugins: Any, with_defaults: bool = False) -> Hooks:
+def manager_of(members: list[Member]) -> pluggy.PluginManager:
+    """Register plugins as `register` does, without the defaults."""
     manager = pluggy.PluginManager("fit")
     manager.add_hookspecs(hookspecs)
-    for plugin in reversed(plugins):
-        manager.register(Member(type(plugin).__name__, plugin, "test 1.0").holder(), name=type(plugin).__name__)
-    if with_defaults:
-        manager.register(Member("defaults", defaults, "fit-core").holder(), name="defaults")
-    return Hooks(manager)
+    for last, listed in ((False, members[::-1]), (True, members)):
+        for member in listed:
+            manager.register(member.holder(last), name=f"{member.name} {last}")
+    return manager
+
+
+def hooks_of(*plugins: Any) -> Hooks:
+    return Hooks(manager_of([Member(type(plugin).__name__, plugin, "test 1.0") for plugin in plugins]))
 
 
 def test_a_hook_nobody_implements_does_nothing() -> None:
@@ -253,6 +254,34 @@ def test_defaults_are_asked_last() -> None:
         def forward(self) -> str:
             return "mine"
 
-    hooks = hooks_of(Late(), with_defaults=True)
+    hooks = Hooks(register([Member("Late", Late(), "test")]))
     assert [actor.member.name for actor in hooks.plans["forward"].actors] == ["Late", "defaults"]
     assert hooks.forward(None, new_state()) == "mine"
+
+
+def test_within_each_group_the_plugin_listed_first_is_called_first() -> None:
+    heard: list[str] = []
+
+    def plugin(name: str) -> Member:
+        class Plugin:
+            @hookimpl(specname="on_batch_end", trylast=True)
+            def last(self) -> None:
+                heard.append(f"{name} last")
+
+            @hookimpl(specname="on_batch_end", tryfirst=True)
+            def first(self) -> None:
+                heard.append(f"{name} first")
+
+            @hookimpl(specname="on_batch_end")
+            def normal(self) -> None:
+                heard.append(f"{name} normal")
+
+            @hookimpl(specname="on_batch_end", wrapper=True, trylast=True)
+            def inner(self) -> Any:
+                heard.append(f"{name} inner")
+                return (yield)
+
+        return Member(name, Plugin(), "test")
+
+    Hooks(register([plugin("a"), plugin("b")])).on_batch_end(None, new_state())
+    assert heard == [f"{name} {group}" for group in ("inner", "first", "normal", "last") for name in "ab"]

@@ -98,6 +98,63 @@ def test_kebab_case(name: str, expected: str) -> None:
     assert kebab_case(name) == expected
 
 
+BUNDLES = """
+from fit_core import hookimpl
+
+class Lion:
+    def __init__(self, volume: int = 3): self.volume = volume
+    @hookimpl
+    def on_epoch_end(self): pass
+
+class Zebra(Lion): pass
+
+def zoo(): return ["lion", "zebra"]
+def both(): return ["zoo", "third=lion:volume=1"]
+def louder(): return ["zoo", "lion:volume=9"]
+def endless(): return ["endless"]
+"""
+
+
+@pytest.fixture
+def bundles(distribution: MakeDistribution) -> None:
+    points = [
+        "lion = fit_bundles:Lion",
+        "zebra = fit_bundles:Zebra",
+        *(f"{name} = fit_bundles:{name}" for name in ("zoo", "both", "louder", "endless")),
+    ]
+    distribution("fit-bundles", BUNDLES, "\n".join(points))
+
+
+def test_bundles_in_bundles(bundles: None) -> None:
+    assert names("both") == ["lion", "zebra", "third"]
+    assert names("both", "no:zoo") == ["third"]
+    assert names("both", "no:both", Quiet()) == ["quiet"]
+    assert names("mine=both", "no:mine", Quiet()) == ["quiet"]
+    assert tiny_trainer(plugins=["louder"]).plugins["lion"].volume == 9
+    from fit_bundles import Lion  # type: ignore[import-not-found]
+
+    own = Lion(volume=77)
+    assert tiny_trainer(plugins=["zoo", own]).plugins["lion"] is own
+    with pytest.raises(FitError, match="the bundle 'endless' contains itself: endless in endless"):
+        tiny_trainer(plugins=["endless"])
+
+
+def test_a_bundle_stands_for_its_members_in_an_order(bundles: None) -> None:
+    assert names(Ordered("last", after=("zoo",)), "both") == ["lion", "zebra", "last", "third"]
+
+
+def test_the_command_line_has_the_last_word(bundles: None) -> None:
+    def after(script: list[Any], *later: str) -> Any:
+        trainer = tiny_trainer(plugins=script)
+        trainer.use(later)
+        return trainer.plugins
+
+    assert list(after(["zoo", "no:zebra"], "zebra")) == ["lion", "zebra"]
+    assert after(["louder"], "lion:volume=4")["lion"].volume == 4
+    assert type(after(["x=zebra"], "x=lion")["x"]).__name__ == "Lion"
+    assert list(after(["zoo"], "no:lion")) == ["zebra"]
+
+
 def test_options_are_converted_by_type_hints(zoo: None) -> None:
     lion = tiny_trainer(plugins=["lion:volume=11,mood=wild,names=[a,b]"]).plugins["lion"]
     assert (lion.volume, lion.mood, lion.names) == (11, "wild", ["a", "b"])

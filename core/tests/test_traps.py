@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import time
 import weakref
 from collections import OrderedDict, UserDict
 from functools import partial
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from fit_core import FitError, State, Trainer, hookimpl
+from fit_core import FitError, State, Trainer, every, hookimpl, once, only_if
+from fit_core.hookspecs import notice, stage
 from fit_core.testing import record_hooks, tiny_batches, tiny_trainer
 
 
@@ -540,3 +542,250 @@ def test_a_model_behind_a_wrapper_still_gets_state() -> None:
             return Wrapped((yield))
 
     assert tiny_trainer(model=Deep(4, 3), plugins=[Wrap()]).fit(epochs=1)
+
+
+WORDS = ["result", "actor", "generator", "inner", "start", "call0", "error", "raised", "plan", "blame"]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_arguments_of_own_hooks_may_have_any_name(word: str) -> None:
+    heard: list[Any] = []
+    space: dict[str, Any] = {"notice": notice, "hookimpl": hookimpl, "heard": heard, "__name__": __name__}
+    exec(
+        f"class Specs:\n    @notice\n    def on_mine(self, trainer, state, {word}):\n        'Mine.'\n"
+        "class Plugin:\n    hookspecs = Specs\n"
+        "    @hookimpl\n    def on_fit_start(self, trainer, state):\n        trainer.hooks.on_mine(trainer, state, 'given')\n"
+        f"    @hookimpl\n    def on_mine(self, {word}):\n        heard.append({word})\n"
+        f"class Wrapper:\n    @hookimpl(wrapper=True)\n    def on_mine(self, {word}):\n"
+        f"        heard.append({word})\n        return (yield)\n",
+        space,
+    )
+    tiny_trainer(plugins=[space["Plugin"](), space["Wrapper"]()]).fit(epochs=1)
+    assert heard == ["given", "given"]
+
+
+class Empty:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("specs", "message"),
+    [
+        (type("Specs", (), {"build": stage()(lambda self, trainer, state: None)}), "the hook must not be called 'build'"),
+        (type("Specs", (), {"mine": stage("bools")(lambda self, trainer, state: None)}), "the hook 'mine' must return one of"),
+        (type("Specs", (), {"mine": notice(lambda self, trainer, state, x_: None)}), "must not end with an underscore"),
+        (Empty, "hookspecs must be a class or module with functions under @stage, @decision or @notice"),
+        (Empty(), "hookspecs must be a class or module"),
+    ],
+)
+def test_specifications_that_cannot_be(specs: Any, message: str) -> None:
+    class Plugin(Defaults):
+        name = "plugin"
+        hookspecs = specs
+
+    with pytest.raises(FitError, match=message):
+        tiny_trainer(plugins=[Plugin()])
+
+
+def test_counts_of_hooks_that_share_a_function_name() -> None:
+    heard: list[str] = []
+
+    class Plugin:
+        first = once(hookimpl(specname="on_epoch_start")(lambda self: heard.append("start")))
+        second = once(hookimpl(specname="on_epoch_end")(lambda self: heard.append("end")))
+
+    tiny_trainer(plugins=[Plugin()]).fit(epochs=2)
+    assert heard == ["start", "end"]
+
+
+class StopsShort(torch.utils.data.Dataset[Any]):
+    def __len__(self) -> int:
+        return 64
+
+    def __getitem__(self, index: int) -> Any:
+        if index == 20:
+            raise StopIteration
+        return X[0], Y[0]
+
+
+def test_a_short_epoch_is_an_error_whoever_acts_between_data_and_loop() -> None:
+    @hookimpl(wrapper=True)
+    def iter_batches() -> Any:
+        return (yield)
+
+    with pytest.raises(FitError, match="train_data gave 2 batches, but its length is 8"):
+        tiny_trainer(plugins=[iter_batches]).fit(DataLoader(StopsShort(), batch_size=8), epochs=1)
+
+
+def test_decorators_without_their_argument() -> None:
+    with pytest.raises(FitError, match="@every needs an interval"):
+
+        @every  # type: ignore[arg-type]
+        def on_epoch_end() -> None: ...
+
+    with pytest.raises(FitError, match="@only_if needs a predicate"):
+
+        @only_if
+        @hookimpl
+        def on_batch_end() -> None: ...
+
+
+def test_hooks_that_would_never_run() -> None:
+    class Async:
+        @hookimpl
+        async def on_epoch_end(self) -> None: ...
+
+    class Partial:
+        on_epoch_end = hookimpl(partial(print, "x"))
+
+    with pytest.raises(FitError, match="a hook cannot be async"):
+        tiny_trainer(plugins=[Async()])
+    with pytest.raises(FitError, match="on_epoch_end carries @hookimpl but is no function: partial"):
+        tiny_trainer(plugins=[Partial()])
+
+
+def test_hooks_with_other_names_for_self_and_results_that_may_be_none() -> None:
+    class Odd:
+        @hookimpl
+        def on_epoch_end(this, row: Any) -> None: ...
+
+        @classmethod
+        @hookimpl
+        def on_fit_start(klass) -> None: ...
+
+        @hookimpl
+        def compute_loss(self, state: State) -> Any:
+            return self.own(state) or None
+
+        def own(self, state: State) -> Any:
+            return None
+
+    assert tiny_trainer(plugins=[Odd()]).fit(epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("decorate", "message"),
+    [
+        (every(0), "cannot read the interval 0"),  # type: ignore[arg-type]
+        (every("1 step", after="1 epoch"), "not supported between"),  # type: ignore[arg-type]
+        (every("1 step", after=5, before=2), "cannot act after 5 and before 2"),
+        (every("1 step", after=-1), "cannot act after -1"),
+        (only_if(bool), "no signature found"),
+    ],
+)
+def test_cadences_that_cannot_be(decorate: Any, message: str) -> None:
+    class Plugin:
+        @decorate
+        @hookimpl
+        def on_batch_end(self) -> None: ...
+
+    with pytest.raises(FitError, match=f"plugin 'plugin' .*on_batch_end at .*{message}"):
+        tiny_trainer(plugins=[Plugin()])
+
+
+def test_a_predicate_of_a_wrapper_that_raises_is_blamed() -> None:
+    class Plugin:
+        @only_if(lambda state: 1 / 0)
+        @hookimpl(wrapper=True)
+        def forward(self) -> Any:
+            return (yield)
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        tiny_trainer(plugins=[Plugin()]).fit(epochs=1)
+    assert caught.value.__notes__[0].startswith("raised in hook forward of plugin 'plugin'")
+
+
+def test_clocks_start_with_the_first_run() -> None:
+    heard: list[int] = []
+
+    @every("0.2 seconds")
+    @hookimpl
+    def on_batch_end(state: State) -> None:
+        heard.append(state.batch)
+
+    trainer = tiny_trainer(plugins=[on_batch_end], val_data=None)
+    time.sleep(0.3)
+    trainer.fit(epochs=1)
+    assert heard == []
+
+
+def test_one_object_cannot_be_two_plugins() -> None:
+    plugin = Defaults()
+    with pytest.raises(FitError, match="is the same object as plugin 'a'"):
+        tiny_trainer(plugins=[("a", plugin), ("b", plugin)])
+
+
+def test_names_in_an_order_that_are_misspelt() -> None:
+    class Plugin(Defaults):
+        name = "plugin"
+        runs_before = ("early-stoping",)
+
+    class Fine(Defaults):
+        name = "fine"
+        runs_after = ("a-plugin-of-somebody-else",)
+
+    with pytest.raises(FitError, match="runs_before names 'early-stoping', which does not exist; did you mean 'early-stopping'"):
+        tiny_trainer(plugins=[Plugin()])
+    assert tiny_trainer(plugins=[Fine()])
+
+
+def test_streams_of_one_batch_differ_also_around_a_nested_pass() -> None:
+    drawn: list[float] = []
+    evaluated: list[float] = []
+
+    class Plugin:
+        @hookimpl
+        def on_batch_end(self, trainer: Trainer) -> None:
+            drawn.append(torch.rand(1, generator=trainer.generator(self)).item())
+            trainer.evaluate()
+            drawn.append(torch.rand(1, generator=trainer.generator(self)).item())
+
+        @hookimpl
+        def on_eval_batch_end(self, trainer: Trainer) -> None:
+            evaluated.append(torch.rand(1, generator=trainer.generator(self)).item())
+
+    trainer = tiny_trainer(plugins=[Plugin()], val_data=None)
+    trainer.fit(epochs=1)
+    assert len(set(drawn)) == 4
+    evaluated.clear()
+    trainer.evaluate()
+    trainer.evaluate()
+    assert evaluated[0] == evaluated[1], "the same pass draws the same"
+
+
+def test_a_function_can_draw_and_what_is_no_item_is_not_shown() -> None:
+    @hookimpl
+    def on_batch_start(trainer: Trainer) -> None:
+        trainer.generator(on_batch_start)
+
+    @hookimpl
+    def on_show() -> None: ...
+
+    @hookimpl
+    def on_epoch_end(trainer: Trainer) -> None:
+        trainer.show("x", torch.zeros(3))  # type: ignore[arg-type]
+
+    with pytest.raises(FitError, match="cannot show 'x': Tensor is no item"):
+        tiny_trainer(plugins=[on_batch_start, on_show, on_epoch_end]).fit(epochs=1)
+
+
+def test_keys_of_state_are_typed_and_counters_read_only() -> None:
+    @hookimpl
+    def on_batch_end(state: State) -> None:
+        with pytest.raises(TypeError, match="a key must be a StateKey"):
+            state["plain"] = 2  # type: ignore[index]
+        state.step = 3  # type: ignore[misc]
+
+    with pytest.raises(AttributeError) as caught:
+        tiny_trainer(plugins=[on_batch_end]).fit(epochs=1)
+    assert caught.value.__notes__[-1] == "the counters of state are read-only: the core counts"
+
+
+def test_recorders_can_be_nested() -> None:
+    trainer = tiny_trainer()
+    with record_hooks(trainer) as outer:
+        with record_hooks(trainer) as inner:
+            trainer.fit(epochs=1)
+        trainer.evaluate()
+    assert outer.hooks[: len(inner.hooks)] == inner.hooks
+    assert len(outer.hooks) > len(inner.hooks) > 0

@@ -18,9 +18,9 @@ COUNTERS: dict[str, tuple[str, float]] = {
     "step": ("state.step", 1),
     "batch": ("state.batch_count", 1),
     "epoch": ("state.epoch", 1),
-    "second": ("now()", 1),
-    "minute": ("now()", 60),
-    "hour": ("now()", 3600),
+    "second": ("now_()", 1),
+    "minute": ("now_()", 60),
+    "hour": ("now_()", 3600),
 }
 """Each unit: where its counter is read, as source for the plan, and how much of it one unit is."""
 
@@ -45,6 +45,8 @@ class Every:
     def __init__(self, text: str | Every) -> None:
         if isinstance(text, Every):
             text = str(text)
+        if not isinstance(text, str):
+            raise FitError(f"cannot read the interval {text!r}; write a number and a unit, such as '100 steps'")
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text)
         if match is None:
             raise FitError(f"cannot read the interval {text!r}; write a number and a unit, such as '100 steps', '1 epoch' or '30 minutes'")
@@ -61,7 +63,7 @@ class Every:
     @property
     def timed(self) -> bool:
         """Whether it is measured by the clock."""
-        return COUNTERS[self.unit][0] == "now()"
+        return COUNTERS[self.unit][0] == "now_()"
 
     @property
     def length(self) -> float:
@@ -117,6 +119,8 @@ def every(interval: str | Every, *, after: float = 0, before: float = math.inf) 
         after: counting begins there: `@every("2 epochs", after=1)` acts in epochs 3, 5, 7.
         before: never from there on: `@every("1 epoch", before=3)` acts in epochs 1 and 2.
     """
+    if callable(interval):
+        raise FitError("@every needs an interval: @every('100 steps')")
     return _marker(Cadence("every", interval, after, before))
 
 
@@ -136,6 +140,8 @@ def only_if(predicate: Callable[..., bool]) -> Callable[[F], F]:
     Args:
         predicate: a function that names the arguments of the hook it uses.
     """
+    if not callable(predicate) or hasattr(predicate, "fit_impl"):
+        raise FitError("@only_if needs a predicate: @only_if(lambda state: state.batch > 3)")
     return _marker(Cadence("only if", predicate=predicate))
 
 
@@ -167,14 +173,29 @@ class Gate:
         self.counter = "state.epoch"
         self.next = -math.inf
         self.end = math.inf
+        self.arguments: tuple[str, ...] = ()
+        self._timed = False
         if cadence.kind == "every":
             interval = Every(cadence.interval)
+            if not 0 <= cadence.after < cadence.before:
+                raise FitError(
+                    f"cannot act after {cadence.after!r} and before {cadence.before!r}: give numbers of {interval.unit}s in this order"
+                )
             self.counter, unit = COUNTERS[interval.unit]
-            begin = time.monotonic() if interval.timed else 0
+            self._timed = interval.timed
             self._length = interval.length
-            self._origin = begin + cadence.after * unit
+            self._origin = cadence.after * unit
             self.next = self._origin + self._length
-            self.end = begin + cadence.before * unit
+            self.end = cadence.before * unit
+
+    def start(self) -> None:
+        """Start the clock of an interval of time, when the first run begins."""
+        if self._timed:
+            now = time.monotonic()
+            self._origin += now
+            self.next += now
+            self.end += now
+            self._timed = False
 
     def condition(self, name: str) -> str:
         """Return the source of the test whether it is due; one comparison, unless there is an end."""
@@ -199,11 +220,12 @@ class Condition(Gate):
         super().__init__(cadence)
         assert cadence.predicate is not None
         self.predicate = cadence.predicate
-        self.arguments = tuple(inspect.signature(self.predicate).parameters)
+        parameters = inspect.signature(self.predicate).parameters.values()
+        self.arguments = tuple(p.name for p in parameters if p.default is p.empty)
 
     def condition(self, name: str) -> str:
         """Return the source of a call of the predicate."""
-        return f"{name}.predicate({', '.join(self.arguments)})"
+        return f"{name}.predicate({', '.join(f'{argument}={argument}' for argument in self.arguments)})"
 
     def advance(self, count: float) -> None:
         """Do nothing: only the predicate decides."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from fit_core.optimizers import Update
 
 Kind = Literal["stop", "end_epoch", "skip_batch", "skip_step"]
 
@@ -42,6 +46,11 @@ class Control:
     skip_step: bool = False
     updates_run: int = 0
     came_to_step: bool = False
+
+    def end_batch(self, updates: Iterable[Update]) -> None:
+        """Drop a request to skip a step if there is no gradient left that it could be about."""
+        if self.skip_step and not any(update.window.batches for update in updates):
+            self.skip_step = False
 
     def note(self, kind: Kind, reason: str, where: str) -> None:
         """Remember a request."""

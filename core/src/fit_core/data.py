@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import torch
@@ -71,23 +71,59 @@ def length(batches: Iterable[Any]) -> int | None:
         return None
 
 
-def check_count(progress: Progress, name: str, may_be_short: bool) -> None:
-    """Refuse a pass that saw fewer batches than it should have.
+class Counted:
+    """Counts what is read from data, for passes that a plugin may end early.
+
+    Args:
+        data: the batches; every attribute of theirs can be reached through this.
+    """
+
+    def __init__(self, data: Iterable[Any]) -> None:
+        self.data = data
+        self.read = 0
+        self.exhausted = False
+
+    def __iter__(self) -> Iterator[Any]:
+        self.read = 0
+        for item in self.data:
+            self.read += 1
+            yield item
+            item = None  # nothing of a batch outlives it
+        self.exhausted = True
+
+    def __len__(self) -> int:
+        return len(self.data)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.data, name)
+
+
+def counted(data: Iterable[Any], altered: bool) -> Iterable[Any]:
+    """Return data that is counted at the source if a plugin acts between it and the loop; else the data itself."""
+    return Counted(data) if altered else data
+
+
+def check_count(progress: Progress, name: str, source: Iterable[Any]) -> None:
+    """Refuse a pass that saw fewer batches than there should be.
 
     Args:
         progress: of the pass.
         name: what an error calls the data.
-        may_be_short: a plugin acts in `iter_batches`, and may end the pass early.
+        source: the data; if a plugin acted in `iter_batches`, a `Counted`: it may have ended the pass early.
 
     Raises:
-        FitError: it saw none, or fewer than `len` of the data said.
+        FitError: the pass saw no batch, or the data ran out before its length.
     """
     if progress.batch == 0:
         when = f" in epoch {progress.epoch}" if progress.epoch else ""
         raise FitError(f"{name} gave no batch{when}; a generator can be read only once: pass a DataLoader or a list of batches")
-    if progress.batches is not None and progress.batch < progress.batches and not may_be_short:
+    if isinstance(source, Counted):
+        read, ran_out = source.read, source.exhausted
+    else:
+        read, ran_out = progress.batch, True
+    if ran_out and progress.batches is not None and read < progress.batches:
         raise FitError(
-            f"{name} gave {progress.batch} batches, but its length is {progress.batches}; "
+            f"{name} gave {read} batches, but its length is {progress.batches}; "
             "mend its __len__, or look for a StopIteration raised in its dataset"
         )
 

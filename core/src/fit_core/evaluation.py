@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fit_core.data import check_count, length
+from fit_core.data import check_count, counted, length
 from fit_core.metrics import Meter, Row
 from fit_core.modes import eval_mode, random_states_aside
 from fit_core.state import Phase, State
@@ -38,7 +38,14 @@ class Evaluation:
         self.batches = batches
         self.prefix = prefix
         self.progress = replace(
-            trainer._progress, phase=phase, batch=0, batches=length(batches), position="batch", moment="between", skip_batch=False
+            trainer._progress,
+            phase=phase,
+            batch=0,
+            batches=length(batches),
+            position="batch",
+            moment="between",
+            skip_batch=False,
+            streams={},
         )
         self.meter = Meter(trainer.metrics if phase != "predict" else ())
         self.collect = collect or self.meter.add
@@ -62,7 +69,8 @@ class Evaluation:
     def evaluate_batches(self) -> None:
         """Evaluate one batch after the other."""
         trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
-        for batch in hooks.iter_batches(trainer, state, self.batches):
+        source = counted(self.batches, hooks.altered("iter_batches"))
+        for batch in hooks.iter_batches(trainer, state, source):
             progress.begin_batch()
             state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
             del batch
@@ -74,7 +82,7 @@ class Evaluation:
                 self.collect(state)
             hooks.on_eval_batch_end(trainer, state)
             state.clear_batch()
-        check_count(progress, NAMES[progress.phase], may_be_short=hooks.altered("iter_batches"))
+        check_count(progress, NAMES[progress.phase], source)
 
     def named(self, values: Row) -> Row:
         """Return values with the prefix of the pass."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from fit_core.data import check_count, length
+from fit_core.data import check_count, counted, length
 from fit_core.ending import ending
 from fit_core.evaluation import Evaluation
 from fit_core.metrics import Meter, Row
@@ -88,11 +88,12 @@ class Fit:
         trainer, state, hooks = self.trainer, self.state, self.trainer.hooks
         began = time.perf_counter()
         self.progress.begin_epoch()
+        trainer._control.end_epoch = False
         self.meter.begin(trainer.criterion.sums)
         state.row = MappingProxyType({})
         hooks.on_epoch_start(trainer, state)
         if not self.train_pass():
-            trainer.unfinished = self.meter.values()
+            trainer.unfinished = {name: value for name, value in self.meter.values().items() if not math.isnan(value)}
             return
         values: Row = {}
         for prefix, batches in self.validation.items():
@@ -105,10 +106,10 @@ class Fit:
         """Train on every batch. Return whether the epoch is complete: False after a stop in mid-epoch."""
         trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
         progress.batches = length(self.batches)
-        trainer._control.end_epoch = False
         hooks.on_train_epoch_start(trainer, state)
         if not self.pass_over():
             self.train_batches()
+        progress.training = False
         complete = progress.stop_reason is None or progress.batch == progress.batches or progress.step >= self.last_step
         hooks.on_train_epoch_end(trainer, state)
         progress.position = "epoch" if complete else "batch"
@@ -117,7 +118,8 @@ class Fit:
     def train_batches(self) -> None:
         """Train on one batch after the other until the data or the pass is over."""
         trainer, state, hooks, progress, meter = self.trainer, self.state, self.trainer.hooks, self.progress, self.meter
-        for batch in hooks.iter_batches(trainer, state, self.batches):
+        source = counted(self.batches, hooks.altered("iter_batches"))
+        for batch in hooks.iter_batches(trainer, state, source):
             progress.begin_batch()
             progress.batch_count += 1
             state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
@@ -130,10 +132,11 @@ class Fit:
                 trainer._log_batch(state)
             hooks.on_batch_end(trainer, state)
             state.clear_batch()
+            trainer._control.end_batch(state.updates.values())
             hooks.on_safe_point(trainer, state)
             if self.pass_over():
                 return
-        check_count(progress, "train_data", may_be_short=hooks.altered("iter_batches"))
+        check_count(progress, "train_data", source)
 
     def pass_over(self) -> bool:
         """Whether the training pass ends here, data or not."""

@@ -39,7 +39,14 @@ def parse_spec(text: str) -> tuple[str | None, str, dict[str, str]]:
 
 def split_commas(text: str) -> list[str]:
     """Split at commas outside of brackets, leaving out empty parts."""
-    return [part.strip() for part in re.findall(r"(?:\[[^\]]*\]|[^,\[])+", text) if part.strip()]
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"[": 1, "]": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
 
 
 def bind(factory: Callable[..., Any], options: Mapping[str, Any], who: str) -> dict[str, Any]:
@@ -102,6 +109,8 @@ def convert(value: Any, hint: Any, who: str) -> Any:
             return _convert(value, candidate)
         except ValueError:
             continue
+        except FitError as error:
+            raise FitError(f"{who}: {error}") from None
     raise FitError(f"{who} must be {describe(hint)}, not {value!r}")
 
 
@@ -129,7 +138,7 @@ def _members(hint: Any) -> list[Any]:
     if hint is Any or hint is inspect.Parameter.empty:
         return [int, float, bool, list, str]
     if typing.get_origin(hint) in (Union, types.UnionType):
-        order = [type(None), bool, int, float]
+        order = [type(None), int, float, bool]
         members = list(typing.get_args(hint))
         return sorted(members, key=lambda m: order.index(m) if m in order else (len(order) + (m is str)))
     return [hint]

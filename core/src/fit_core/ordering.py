@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from fit_core.errors import FitError
+from fit_core.entrypoints import KNOWN_PACKAGES, Catalog
+from fit_core.errors import FitError, did_you_mean
 
 if TYPE_CHECKING:
     from fit_core.plugins import Member
@@ -23,17 +24,37 @@ def names_in(member: Member, attribute: str) -> set[str]:
     return set(names)
 
 
+def check_names(members: list[Member], catalog: Catalog) -> None:
+    """Refuse a name in `replaces`, `runs_before` or `runs_after` that is misspelt: unknown, and near one that is known.
+
+    Raises:
+        FitError: there is one.
+    """
+    known = {*catalog.names, *KNOWN_PACKAGES, *(name for member in members for name in (member.name, *member.bundles))}
+    for member in members:
+        for attribute in ("replaces", "runs_before", "runs_after"):
+            for name in names_in(member, attribute) - known:
+                if hint := did_you_mean(name, known):
+                    raise FitError(f"{member}: {attribute} names {name!r}, which does not exist{hint}")
+
+
 def in_order(members: list[Member]) -> list[Member]:
     """Sort members so that `runs_before` and `runs_after` hold; where they say nothing the listed order stays.
+
+    The name of a bundle stands for all of its members.
 
     Raises:
         FitError: they contradict each other; the error prints the cycle.
     """
-    names = {member.name for member in members}
-    earlier: dict[str, set[str]] = {name: set() for name in names}
+
+    def named(member: Member, attribute: str) -> list[str]:
+        names = names_in(member, attribute)
+        return [other.name for other in members if names & {other.name, *other.bundles}]
+
+    earlier: dict[str, set[str]] = {member.name: set() for member in members}
     for member in members:
-        earlier[member.name].update(names_in(member, "runs_after") & names)
-        for name in names_in(member, "runs_before") & names:
+        earlier[member.name].update(named(member, "runs_after"))
+        for name in named(member, "runs_before"):
             earlier[name].add(member.name)
     ordered: list[Member] = []
     waiting = list(members)

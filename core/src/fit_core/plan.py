@@ -40,14 +40,14 @@ Tracer = Callable[[str, str | None, Call], Call]
 for the plugin, for each hook as a whole. What it returns is called in place of `call`."""
 
 RESULTS: dict[str, tuple[str, str]] = {
-    "True": ("result is True", "True"),
-    "bool": ("result is True or result is False", "True or False"),
-    "pair": ("type(result) is tuple and len(result) == 2", "a tuple (inputs, targets)"),
-    "iterator": ("hasattr(result, '__next__')", "an iterator"),
-    "list": ("type(result) is list", "a list"),
-    "module": ("isinstance(result, Module)", "an nn.Module"),
-    "outputs": ("result is not None", "outputs"),
-    "loss": ("isinstance(result, Tensor) and result.numel() == 1", "a tensor with one element"),
+    "True": ("result_ is True", "True"),
+    "bool": ("result_ is True or result_ is False", "True or False"),
+    "pair": ("type(result_) is tuple and len(result_) == 2", "a tuple (inputs, targets)"),
+    "iterator": ("hasattr(result_, '__next__')", "an iterator"),
+    "list": ("type(result_) is list", "a list"),
+    "module": ("isinstance(result_, Module_)", "an nn.Module"),
+    "outputs": ("result_ is not None", "outputs"),
+    "loss": ("isinstance(result_, Tensor_) and result_.numel() == 1", "a tensor with one element"),
 }
 """What a stage must return: the condition in the generated source, and how an error names it."""
 
@@ -131,7 +131,7 @@ def _place_in_loop(callers: dict[str, pluggy.HookCaller]) -> Callable[[str], tup
 
 def _actor(hook: str, spec: Any, impl: pluggy.HookImpl) -> Actor:
     member = cast("Holder", impl.plugin).member
-    gates = member.gates(impl.function, delayed=spec.fit_in_epoch)
+    gates = member.gates(hook, impl.function, delayed=spec.fit_in_epoch)
     return Actor(hook, member, impl.function, tuple(impl.argnames), impl.wrapper, gates)
 
 
@@ -154,49 +154,50 @@ def _innermost(plan: HookPlan, acting: list[tuple[Actor, Call]], checked: bool) 
     names: dict[str, Any] = {}
     for i, (actor, call) in enumerate(acting):
         due, opened, gates = _gates(actor, i)
-        names |= {f"actor{i}": actor, f"call{i}": call, **gates}
-        conditions = ["result is None"] * (i > 0 and plan.kind != "notice") + due
-        calling = [*opened, f"result = call{i}({', '.join(actor.arguments)})"]
-        lines += [f"actor = actor{i}", *_under(conditions, calling)]
+        names |= {f"actor{i}_": actor, f"call{i}_": call, **gates}
+        conditions = ["result_ is None"] * (i > 0 and plan.kind != "notice") + due
+        calling = [*opened, f"result_ = call{i}_({', '.join(actor.arguments)})"]
+        lines += [f"actor_ = actor{i}_", *_under(conditions, calling)]
     if acting:
-        lines = ["try:", *_indented(lines), "except BaseException as error:", "    raise blame(error, actor, state)"]
-    return _function(plan, ["result = None", *lines, *_ending(plan, checked)], names)
+        lines = ["try:", *_indented(lines), "except BaseException as error_:", "    raise blame_(error_, actor_, state)"]
+    return _function(plan, ["result_ = None", *lines, *_ending(plan, checked)], names)
 
 
 def _around(plan: HookPlan, actor: Actor, enter: Call, inner: Call, checked: bool) -> Call:
-    """Call `inner` between the two halves of a wrapper."""
-    call_inner = f"inner({', '.join(plan.arguments)})"
+    """Call the inner function between the two halves of a wrapper."""
+    call_inner = f"inner_({', '.join(plan.arguments)})"
     due, opened, gates = _gates(actor, 0)
-    wrapped = [
-        *opened,
-        f"generator = start(enter, ({''.join(name + ', ' for name in actor.arguments)}), actor, state)",
+    lines = [
+        f"generator_ = start_(enter_, ({''.join(name + ', ' for name in actor.arguments)}), actor_, state)",
         "try:",
-        f"    result = {call_inner}",
-        "except BaseException as error:",
-        "    result = finish(generator, generator.throw, error, actor, state)",
+        f"    result_ = {call_inner}",
+        "except BaseException as error_:",
+        "    result_ = finish_(generator_, generator_.throw, error_, actor_, state)",
         "else:",
-        "    result = finish(generator, generator.send, result, actor, state)",
+        "    result_ = finish_(generator_, generator_.send, result_, actor_, state)",
     ]
-    lines = [f"if not ({' and '.join(due)}):", f"    result = {call_inner}", "else:", *_indented(wrapped)] if due else wrapped
-    names = {"start": _start, "finish": _finish, "enter": enter, "inner": inner, "actor": actor, **gates}
+    if due:
+        asking = ["try:", f"    due_ = {' and '.join(due)}", "except BaseException as error_:", "    raise blame_(error_, actor_, state)"]
+        lines = [*asking, "if not due_:", f"    result_ = {call_inner}", "else:", *_indented([*opened, *lines])]
+    names = {"start_": _start, "finish_": _finish, "enter_": enter, "inner_": inner, "actor_": actor, **gates}
     return _function(plan, lines + _ending(plan, checked), names)
 
 
 def _closing(plan: HookPlan, acting: list[tuple[Actor, Call]]) -> Call:
     """Call every implementation, whatever the others raise; return what was raised, in order."""
-    lines = ["raised = []"]
+    lines = ["raised_ = []"]
     names: dict[str, Any] = {}
     for i, (actor, call) in enumerate(acting):
         due, opened, gates = _gates(actor, i)
-        names |= {f"actor{i}": actor, f"call{i}": call, **gates}
-        calling = _under(due, [*opened, f"call{i}({', '.join(actor.arguments)})"])
-        lines += ["try:", *_indented(calling), "except BaseException as error:", f"    raised.append(blame(error, actor{i}, state))"]
-    return _function(plan, [*lines, "return raised"], names)
+        names |= {f"actor{i}_": actor, f"call{i}_": call, **gates}
+        calling = _under(due, [*opened, f"call{i}_({', '.join(actor.arguments)})"])
+        lines += ["try:", *_indented(calling), "except BaseException as error_:", f"    raised_.append(blame_(error_, actor{i}_, state))"]
+    return _function(plan, [*lines, "return raised_"], names)
 
 
 def _gates(actor: Actor, i: int) -> tuple[list[str], list[str], dict[str, Gate]]:
     """Return the tests whether an implementation is due, what to do if it is, and the gates by name."""
-    gates = {f"gate{i}_{j}": gate for j, gate in enumerate(actor.gates)}
+    gates = {f"gate{i}_{j}_": gate for j, gate in enumerate(actor.gates)}
     due = [gate.condition(name) for name, gate in gates.items()]
     return due, [f"{name}.advance({gate.counter})" for name, gate in gates.items()], gates
 
@@ -214,16 +215,17 @@ def _ending(plan: HookPlan, checked: bool) -> list[str]:
     if plan.kind == "notice":
         return ["return None"]
     if not checked:
-        return ["return result"]
+        return ["return result_"]
     condition, _ = RESULTS[plan.returns]
-    return [f"if {condition}:", "    return result", "raise wrong_result(plan, result)"]
+    return [f"if {condition}:", "    return result_", "raise wrong_result_(plan_, result_)"]
 
 
 def _function(plan: HookPlan, lines: list[str], names: dict[str, Any]) -> Call:
+    """Compile the function of a hook. Every name but the hook's arguments ends with an underscore, so that none can collide."""
     source = "\n    ".join([f"def {plan.name}({', '.join(plan.arguments)}):", *lines]) + "\n"
     filename = f"<fit plan of {plan.name}>"
-    namespace: dict[str, Any] = {"blame": blame, "Tensor": torch.Tensor, "Module": torch.nn.Module, **names}
-    namespace |= {"plan": plan, "wrong_result": _wrong_result, "now": time.monotonic}
+    namespace: dict[str, Any] = {"blame_": blame, "Tensor_": torch.Tensor, "Module_": torch.nn.Module, **names}
+    namespace |= {"plan_": plan, "wrong_result_": _wrong_result, "now_": time.monotonic}
     exec(compile(source, filename, "exec"), namespace)
     function: Call = namespace[plan.name]
     return function
@@ -270,6 +272,8 @@ def blame(error: BaseException, actor: Actor, state: State) -> BaseException:
 
 def _misspelt_attribute(error: BaseException, state: State) -> Iterator[str]:
     prefix = "'State' object has no attribute '"
+    if isinstance(error, AttributeError) and "of 'State' object has no setter" in str(error):
+        yield "the counters of state are read-only: the core counts"
     if isinstance(error, AttributeError) and str(error).startswith(prefix):
         word = str(error)[len(prefix) :].split("'")[0]
         suggestion = did_you_mean(word, state.attributes())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import pluggy
@@ -12,14 +12,14 @@ import pluggy
 from fit_core import defaults, hookspecs
 from fit_core.cadence import Delay, Gate, cadences_of, gate
 from fit_core.entrypoints import PLUGINS, Catalog, distribution, load
-from fit_core.errors import FitError
+from fit_core.errors import FitError, listed
 from fit_core.hookspecs import SPECS, arguments_of, specs_in
 from fit_core.naming import entry_point_of, name_of, origin_of
 from fit_core.options import bind
-from fit_core.ordering import in_order, names_in
-from fit_core.plan import DEFAULTS
+from fit_core.ordering import check_names, in_order, names_in
+from fit_core.plan import DEFAULTS, RESULTS, Hooks
 from fit_core.requests import Request, Settings, read_all
-from fit_core.validate import check_hooks, find_hooks
+from fit_core.validate import check_hooks, find_hooks, is_last
 
 NO_SETTINGS: Settings = MappingProxyType({})
 
@@ -33,6 +33,8 @@ class Member:
         plugin: the object.
         distribution: name and version of the distribution it comes from, or where its source is.
         options: what it was built with, if fit built it.
+        delay: for a plugin that acts only later.
+        bundles: the bundles it came with, the outermost first.
     """
 
     name: str
@@ -40,26 +42,37 @@ class Member:
     distribution: str
     options: Mapping[str, Any] = field(default_factory=dict)
     delay: Delay | None = None
-    _gates: dict[str, tuple[Gate, ...]] = field(default_factory=dict)
+    bundles: tuple[str, ...] = ()
+    _gates: dict[tuple[str, Any], tuple[Gate, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} ({self.distribution})"
 
-    def gates(self, function: Callable[..., Any], delayed: bool) -> tuple[Gate, ...]:
+    def gates(self, hook: str, function: Callable[..., Any], delayed: bool) -> tuple[Gate, ...]:
         """Return the gates of a hook implementation; the same ones however often the plan is built.
 
         Args:
+            hook: its name.
             function: the implementation.
             delayed: whether a delay of the whole plugin counts for its hook.
         """
-        own = self._gates.setdefault(function.__name__, tuple(gate(cadence) for cadence in cadences_of(function)))
+        key = (hook, getattr(function, "__func__", function))
+        if key not in self._gates:
+            self._gates[key] = tuple(gate(cadence) for cadence in cadences_of(function))
+        own = self._gates[key]
         return (self.delay, *own) if delayed and self.delay else own
 
-    def holder(self) -> Holder:
-        """Return the object that pluggy is given."""
+    def start_clocks(self) -> None:
+        """Start the clocks of intervals of time, when the first run begins."""
+        for each in (self.delay, *(each for gates in self._gates.values() for each in gates)):
+            if each is not None:
+                each.start()
+
+    def holder(self, last: bool) -> Holder:
+        """Return an object that pluggy is given, with the hooks that are `trylast` or with those that are not."""
         holder = Holder()
         holder.member = self
-        vars(holder).update(find_hooks(self.plugin))
+        vars(holder).update({name: hook for name, hook in find_hooks(self.plugin).items() if is_last(hook) is last})
         return holder
 
 
@@ -86,6 +99,7 @@ def resolve(items: Sequence[Any], later: Sequence[Any] = (), settings: Settings 
     members = [build(request, catalog) for request in read_all(items, later, settings, catalog, builtin)]
     replaced = {name for member in members for name in names_in(member, "replaces")}
     members = [member for member in members if member.name not in replaced]
+    check_names(members, catalog)
     _check_unique(members)
     specs = all_specs(members)
     for member in members:
@@ -103,7 +117,7 @@ def build(request: Request, catalog: Catalog) -> Member:
         plugin = factory(**options)
     point = catalog.find(request.entry) if request.entry else entry_point_of(type(plugin), catalog)
     origin = distribution(point) if point else origin_of(plugin)
-    return Member(request.name or name_of(plugin, point), plugin, origin, dict(options), request.delay)
+    return Member(request.name or name_of(plugin, point), plugin, origin, dict(options), request.delay, request.bundles)
 
 
 def all_specs(members: Iterable[Member]) -> dict[str, Callable[..., Any]]:
@@ -114,7 +128,16 @@ def all_specs(members: Iterable[Member]) -> dict[str, Callable[..., Any]]:
     """
     specs = dict(SPECS)
     for member in members:
-        for name, function in specs_in(getattr(member.plugin, "hookspecs", None) or Empty).items():
+        namespace = getattr(member.plugin, "hookspecs", None)
+        if namespace is not None and not (isinstance(namespace, (type, ModuleType)) and specs_in(namespace)):
+            raise FitError(f"{member}: hookspecs must be a class or module with functions under @stage, @decision or @notice")
+        brought: dict[str, Any] = specs_in(namespace) if namespace else {}
+        for name, function in brought.items():
+            if hasattr(Hooks, name) or function.fit_returns not in (*RESULTS, "nothing"):
+                what = f"must not be called {name!r}" if hasattr(Hooks, name) else f"{name!r} must return one of {listed(RESULTS)}"
+                raise FitError(f"{member}: the hook {what}")
+            if any(argument.endswith("_") for argument in arguments_of(function)):
+                raise FitError(f"{member}: arguments of the hook {name!r} must not end with an underscore")
             if specs.setdefault(name, function) is not function:
                 raise FitError(f"{member}: hook {name!r} is specified elsewhere already; give it another name")
             if not {"trainer", "state"} <= set(arguments_of(function)):
@@ -122,26 +145,30 @@ def all_specs(members: Iterable[Member]) -> dict[str, Callable[..., Any]]:
     return specs
 
 
-class Empty:
-    """A namespace without hook specifications."""
-
-
 def register(members: Iterable[Member]) -> pluggy.PluginManager:
     """Return a pluggy manager with the core's hook specifications, these plugins and the defaults.
 
-    pluggy calls the plugin registered last first, but of several `trylast` ones the one registered last comes last. So
-    the list goes in reversed, and the defaults, all `trylast`, after it.
+    pluggy calls the plugin registered last first, but of several `trylast` ones the one registered last comes last. So the
+    list goes in reversed, then the `trylast` hooks in the listed order, then the defaults, which are all `trylast`: within
+    each group the plugin listed first is called first.
     """
     manager = pluggy.PluginManager("fit")
     members = list(members)
     for namespace in {id(n): n for n in [hookspecs, *(getattr(m.plugin, "hookspecs", None) for m in members)] if n}.values():
         manager.add_hookspecs(namespace)
-    for member in [*reversed(members), Member(DEFAULTS, defaults, "fit-core")]:
-        manager.register(member.holder(), name=member.name)
+    for member in reversed(members):
+        manager.register(member.holder(last=False), name=member.name)
+    for member in [*members, Member(DEFAULTS, defaults, "fit-core")]:
+        manager.register(member.holder(last=True), name=f"{member.name} (last)")
     return manager
 
 
 def _check_unique(members: list[Member]) -> None:
+    objects: dict[int, Member] = {}
+    for member in members:
+        other = objects.setdefault(id(member.plugin), member)
+        if other is not member:
+            raise FitError(f"{member} is the same object as plugin {other.name!r}; make another one, or every hook would be called twice")
     seen: dict[str, Member] = {DEFAULTS: Member(DEFAULTS, defaults, "the core")}
     for member in members:
         other = seen.setdefault(member.name, member)

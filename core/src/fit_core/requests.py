@@ -28,30 +28,42 @@ class Request:
         target: an object, or None if `entry` is to be loaded.
         entry: the entry point's name.
         options: for the entry point's class, as text or values.
-        from_bundle: the bundle it comes from; a member named explicitly takes its place.
+        bundles: the bundles it comes from, the outermost first; a member named explicitly takes its place.
         delay: for a plugin that acts only later.
         settled: whether the options of the settings file are in.
+        written_later: the options that the command line laid over it.
     """
 
     name: str | None
     target: Any = None
     entry: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    from_bundle: str | None = None
+    bundles: tuple[str, ...] = ()
     delay: Delay | None = None
     settled: bool = False
+    written_later: frozenset[str] = frozenset()
 
-    def known_as(self, catalog: Catalog) -> str:
-        """Return the name it goes by, asking an object for its own."""
-        return self.name or name_of(self.target, entry_point_of(type(self.target), catalog))
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name and those of its bundles."""
+        return (self.name or "", *self.bundles)
 
     def lay_under(self, settings: Settings) -> None:
-        """Take options from the settings file: under what was written, over what a bundle says."""
+        """Take options from the settings file: under what was written, over what a bundle says.
+
+        Raises:
+            FitError: the file has options for a plugin that the script built itself.
+        """
+        ours = settings.get(self.name or self.entry or "", {})
+        if ours and self.entry is None:
+            raise FitError(
+                f"pyproject.toml has options for plugin {self.name!r}, which the script builds itself; name it there as a string"
+            )
         if self.entry is None or self.settled:
             return
         self.settled = True
-        ours = settings.get(self.name or self.entry, {})
-        self.options = {**self.options, **ours} if self.from_bundle else {**ours, **self.options}
+        written = {key: value for key, value in self.options.items() if not self.bundles or key in self.written_later}
+        self.options = {**self.options, **ours, **written}
 
 
 def read_request(item: Any) -> Request:
@@ -62,7 +74,10 @@ def read_request(item: Any) -> Request:
     """
     if isinstance(item, Delayed):
         request = read_request(item.plugin)
-        request.delay = Delay(Every(item.interval))
+        try:
+            request.delay = Delay(Every(item.interval))
+        except FitError as error:
+            raise FitError(f"Delayed({request.name or type(request.target).__name__}): {error}") from None
         return request
     if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
         name, inner = item
@@ -83,70 +98,88 @@ def read_all(items: Iterable[Any], later: Iterable[Any], settings: Settings, cat
     """Turn what was written, in the script and then on the command line, into what is to be built.
 
     Bundles are replaced by their members, options of the settings file are laid under those written, and what `no:name`
-    removes is gone.
+    removes is gone. The command line has the last word.
 
     Raises:
         FitError: something cannot be read, or `no:name` names nothing.
     """
-    removed = {item[3:] for item in [*items, *later] if _removes(item)}
-    requests = [read_request(item) for item in items if not _removes(item)]
-    for item in later:
-        if not _removes(item):
-            _lay_over(requests, read_request(item), catalog)
-    expanded = _override([member for request in requests for member in expand(request, settings, catalog)])
-    for request in expanded:
-        request.name = request.known_as(catalog)
-    _check_removed(removed, expanded)
-    there = {request.name for request in expanded} | removed
-    expanded += [Request(name, entry=name) for name in builtin if name not in there]
-    _check_settings(settings, expanded, catalog)
-    for request in expanded:
+    requests, removed = _read_level(items, settings, catalog)
+    added, removed_later = _read_level(later, settings, catalog)
+    for request in added:
+        _lay_over(requests, request)
+    there = {name for request in requests for name in request.names} | set(BUILTIN)
+    for name in (removed | removed_later) - there:
+        raise FitError(f"cannot remove plugin {name!r}: it is not active (active: {listed(there)}){did_you_mean(name, there)}")
+    gone = (removed - {name for request in added for name in request.names}) | removed_later
+    requests += [Request(name, entry=name) for name in builtin if name not in {request.name for request in requests}]
+    _check_settings(settings, requests, catalog)
+    for request in requests:
         request.lay_under(settings)
-    return [request for request in expanded if request.name not in removed and request.from_bundle not in removed]
+    return [request for request in requests if not gone & set(request.names)]
 
 
-def _removes(item: Any) -> bool:
-    return isinstance(item, str) and item.startswith("no:")
-
-
-def _lay_over(requests: list[Request], later: Request, catalog: Catalog) -> None:
-    """Add a request of the command line, or change the options of the one that is there."""
-    same = next((r for r in requests if r.known_as(catalog) == later.known_as(catalog)), None)
-    if same is None:
-        requests.append(later)
-    elif same.target is None:
-        same.options = {**same.options, **later.options}
-    elif later.options:
-        raise FitError(f"the script builds plugin {later.name!r} itself, so options cannot change it; name it there as a string instead")
+def _read_level(items: Iterable[Any], settings: Settings, catalog: Catalog) -> tuple[list[Request], set[str]]:
+    """Read what was written in one place, bundles expanded, and the names that `no:name` removes."""
+    items = list(items)
+    removed = {item[3:] for item in items if isinstance(item, str) and item.startswith("no:")}
+    written = [read_request(item) for item in items if not (isinstance(item, str) and item.startswith("no:"))]
+    requests = [member for request in written for member in expand(request, settings, catalog)]
+    for request in requests:
+        request.name = request.name or name_of(request.target, entry_point_of(type(request.target), catalog))
+    return _override(requests), removed
 
 
 def expand(request: Request, settings: Settings, catalog: Catalog) -> list[Request]:
-    """Replace a bundle by its members; leave anything else as it is."""
+    """Replace a bundle by its members; leave anything else as it is.
+
+    Raises:
+        FitError: a bundle contains itself.
+    """
     if request.entry is None:
         return [request]
+    if request.entry in request.bundles:
+        raise FitError(f"the bundle {request.entry!r} contains itself: {' in '.join([request.entry, *reversed(request.bundles)])}")
     factory = load(catalog.find(request.entry))
     if inspect.isclass(factory):
         return [request]
     request.lay_under(settings)
-    items = factory(**bind(factory, request.options, f"plugin {request.entry!r}"))
-    if not isinstance(items, list):
-        return [Request(request.name, items, request.entry, request.options, delay=request.delay)]
-    members = [read_request(item) for item in items]
+    made = factory(**bind(factory, request.options, f"plugin {request.entry!r}"))
+    if not isinstance(made, list):
+        request.target = made
+        return [request]
+    members = [read_request(item) for item in made]
     for member in members:
-        member.from_bundle = request.entry
+        alias = (request.name,) if request.name and request.name != request.entry else ()
+        member.bundles = (*request.bundles, request.entry, *alias)
         member.delay = member.delay or request.delay
     return [inner for member in members for inner in expand(member, settings, catalog)]
 
 
 def _override(requests: list[Request]) -> list[Request]:
-    explicit = {request.name for request in requests if request.from_bundle is None}
-    return [request for request in requests if request.from_bundle is None or request.name not in explicit]
+    """Of several requests of one name keep the one that is least deep in bundles: what is written explicitly."""
+    least = {request.name: min(len(r.bundles) for r in requests if r.name == request.name) for request in requests}
+    return [request for request in requests if len(request.bundles) == least[request.name]]
 
 
-def _check_removed(removed: set[str], requests: list[Request]) -> None:
-    there = {name for request in requests for name in (request.name, request.from_bundle) if name} | set(BUILTIN)
-    for name in removed - there:
-        raise FitError(f"cannot remove plugin {name!r}: it is not active (active: {listed(there)}){did_you_mean(name, there)}")
+def _lay_over(requests: list[Request], later: Request) -> None:
+    """Add a request of the command line, change the options of the one that is there, or take its place.
+
+    Raises:
+        FitError: options for a plugin that the script built itself.
+    """
+    same = next((r for r in requests if r.name == later.name), None)
+    if same is None:
+        requests.append(later)
+    elif same.entry is None or same.target is not None:
+        if later.options:
+            raise FitError(
+                f"the script builds plugin {later.name!r} itself, so options cannot change it; name it there as a string instead"
+            )
+    elif same.entry != later.entry:
+        requests[requests.index(same)] = later
+    else:
+        same.options = {**same.options, **later.options}
+        same.written_later = frozenset(later.options)
 
 
 def _check_settings(settings: Settings, requests: list[Request], catalog: Catalog) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -55,18 +55,22 @@ class Progress:
     stop_reason: str | None = None
     moment: Moment = "between"
     skip_batch: bool = False
+    training: bool = False
+    streams: dict[str, int] = field(default_factory=dict)
 
     def begin_epoch(self) -> None:
         """Count an epoch; none of its batches has begun."""
         self.epoch += 1
         self.batch = 0
         self.position = "batch"
+        self.training = True
 
     def begin_batch(self) -> None:
         """Count a batch."""
         self.batch += 1
         self.moment = "batch"
         self.skip_batch = False
+        self.streams.clear()
 
 
 class State:
@@ -202,6 +206,8 @@ class State:
         return value
 
     def __setitem__(self, key: StateKey[T], value: T) -> None:
+        if not isinstance(key, StateKey):
+            raise TypeError(f"state[{key!r}]: a key must be a StateKey; write KEY = StateKey({key!r}) and state[KEY] = ...")
         self._store[key] = value
 
     def __contains__(self, key: StateKey[Any]) -> bool:

@@ -24,8 +24,6 @@ class Streams:
 
     def __init__(self, seed: int | None) -> None:
         self._seed = secrets.randbelow(2**63) if seed is None else seed
-        self._place: tuple[object, ...] = ()
-        self._asked: dict[str, int] = {}
 
     def generator(self, plugin: str, state: State, device: torch.device | str) -> torch.Generator:
         """Return a new generator for a plugin."""
@@ -41,9 +39,7 @@ class Streams:
     def seed_for(self, plugin: str, state: State) -> int:
         """Return the seed of the next stream of a plugin: 63 bits of a hash."""
         place = (state.phase, state.epoch, state.step, state.batch_count, state.batch)
-        if place != self._place:
-            self._place = place
-            self._asked.clear()
-        number = self._asked[plugin] = self._asked.get(plugin, 0) + 1
+        asked = state._progress.streams  # of this pass; a nested one counts for itself
+        number = asked[plugin] = asked.get(plugin, 0) + 1
         digest = hashlib.sha256(repr((self._seed, plugin, place, number)).encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1

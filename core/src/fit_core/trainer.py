@@ -27,6 +27,7 @@ from fit_core.log import LogBuffer
 from fit_core.loop import Fit, Length
 from fit_core.metrics import Meter, Metric, Row, resolve_metrics
 from fit_core.modes import set_seed
+from fit_core.naming import FunctionPlugin, ScriptPlugin
 from fit_core.optimizers import Update, build_optimizer, check_parameters
 from fit_core.plan import Hooks, Tracer
 from fit_core.plugins import NO_SETTINGS, Member, register, resolve
@@ -117,6 +118,7 @@ class Trainer:
         self._module: nn.Module | None = None
         self._tracer: Tracer | None = None
         self._seeded = self._set_up = self._closed = False
+        self._flushed_at = 0
         self._looked_at: nn.Module | None = None
         self._takes_state = False
         self._build_plan()
@@ -199,11 +201,13 @@ class Trainer:
         batches = self._batches(data, batch_size, False, "data")
         outputs: list[Any] = []
         self._evaluate(Evaluation(self, batches, "predict", "", lambda state: outputs.append(to_cpu(state.outputs))))
+        if not outputs:
+            raise FitError("there are no predictions: every batch was skipped")
         return join(outputs)
 
     def stop(self, reason: str) -> None:
         """End training when this batch (or, between batches, this epoch) is done. The first reason counts."""
-        self._ask("stop", reason)
+        self._ask("stop", reason, outermost="train")
         for progress in (self._progress, *(state._progress for state, _ in self._passes)):
             progress.stop_reason = progress.stop_reason or reason
 
@@ -213,6 +217,8 @@ class Trainer:
         Raises:
             FitError: no training pass is going on.
         """
+        if not self._progress.training:
+            raise FitError(f"end_epoch does nothing {self._current('end_epoch')[0].where()}: no training pass is going on")
         self._ask("end_epoch", reason, phase="train")
         self._control.end_epoch = True
 
@@ -238,11 +244,15 @@ class Trainer:
 
     @property
     def requests(self) -> list[Asked]:
-        """Every request to stop, end an epoch or skip so far: kind, reason, where it came first, and how often."""
+        """Every request to stop, end an epoch or skip in this call of `fit` (or the last), by kind and reason."""
         return list(self._control.asked.values())
 
-    def _ask(self, kind: Kind, reason: str, phase: Phase | None = None, moments: tuple[Moment, ...] = ()) -> State:
+    def _ask(
+        self, kind: Kind, reason: str, phase: Phase | None = None, moments: tuple[Moment, ...] = (), outermost: Phase | None = None
+    ) -> State:
         state = self._current(kind)[0]
+        if outermost and self._passes[0][0].phase != outermost:
+            raise FitError(f"{kind} does nothing {state.where()}: nothing is being trained")
         moment = state._progress.moment
         if (phase and state.phase != phase) or (moments and moment not in moments):
             late = f"it is too late for it ({moment})" if moment in ("backward", "step") else "there is no training batch at work"
@@ -270,8 +280,13 @@ class Trainer:
             name: what it shows, such as "samples".
             item: one of `fit_core.items`, or a function that makes it, called only if somebody shows things.
         """
-        if self.hooks.hears("on_show"):
-            self.hooks.on_show(self, self._current("show")[0], name, item() if callable(item) else item)
+        state = self._current("show")[0]
+        if not self.hooks.hears("on_show"):
+            return
+        made = item() if callable(item) else item
+        if not isinstance(made, Item):
+            raise FitError(f"cannot show {name!r}: {type(made).__name__} is no item; wrap it, such as Images(tensor) of fit_core.items")
+        self.hooks.on_show(self, state, name, made)
 
     def generator(self, plugin: Any, device: torch.device | str = "cpu") -> torch.Generator:
         """Return a generator of random numbers for a plugin: a function of seed, plugin and place in the run.
@@ -294,7 +309,8 @@ class Trainer:
 
     def _name_of(self, plugin: Any) -> str:
         for member in self.members:
-            if member.plugin is plugin or (isinstance(plugin, str) and member.name == plugin):
+            holds = isinstance(member.plugin, (FunctionPlugin, ScriptPlugin)) and plugin in vars(member.plugin).values()
+            if member.plugin is plugin or holds or (isinstance(plugin, str) and member.name == plugin):
                 return member.name
         raise FitError(f"{plugin!r} is no plugin of this trainer (plugins: {listed(member.name for member in self.members)})")
 
@@ -392,10 +408,15 @@ class Trainer:
         if self.seed is None:
             self.seed, self._seeded, self._streams = seed, True, Streams(seed)
 
-    def trace(self, tracer: Tracer | None) -> None:
-        """Build the plan anew with a tracer around every implementation and hook; None takes it off."""
-        self._tracer = tracer
+    def trace(self, tracer: Tracer | None) -> Tracer | None:
+        """Build the plan anew with a tracer around every implementation and hook; None takes it off.
+
+        Returns:
+            The tracer that was there before.
+        """
+        before, self._tracer = self._tracer, tracer
         self.hooks.build(tracer)
+        return before
 
     def ensure_run_dir(self) -> Path:
         """Return the run folder, making one if there is none yet."""
@@ -442,8 +463,12 @@ class Trainer:
         self._progress.batch = 0
         self._progress.position = "batch"
         self.unfinished = None
-        self._control.skip_step = False
+        self._control = Control()
         self._guard.reset()
+        self._log.take()
+        self._flushed_at = self._progress.step
+        for member in self.members:
+            member.start_clocks()
         for update in self._updates.values():
             update.zero_grad()
 
@@ -455,10 +480,11 @@ class Trainer:
     def _prepare(self, state: State) -> None:
         if self._closed:
             raise FitError("the trainer is closed: its plugins are torn down; make another one")
+        if self._set_up and self._module is None:
+            raise FitError("setting up has failed before, so that plugins are half set up; make another trainer")
         if not self._set_up:
             self._set_up = True
             self.hooks.on_setup(self, state)
-        if self._module is None:
             state.model = self.model
             state.model = self._module = self.hooks.prepare_model(self, state)
             state.device = device_of(state.model)
@@ -483,7 +509,7 @@ class Trainer:
         if self._logs:
             loss = {} if state.loss is None else {"loss": state.loss}
             self._log.add(state, {**loss, **self._rates()})
-            if state.step % self.log_every == 0:
+            if state.step >= self._flushed_at + self.log_every:
                 self._flush(state)
 
     def _rates(self) -> dict[str, float | Tensor]:
@@ -497,6 +523,7 @@ class Trainer:
             self._flush(state)
 
     def _flush(self, state: State) -> None:
+        self._flushed_at = self._progress.step
         if self._log:
             self.hooks.on_log(self, state, self._log.take())
 

@@ -40,6 +40,7 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
         trainer.hooks.run_update(trainer, state)
     except BaseException:
         update.zero_grad()  # whoever catches it goes on without half a gradient
+        control.skip_step = False
         raise
     finally:
         state.update = None

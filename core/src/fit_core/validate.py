@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from fit_core.cadence import Cadence, Every, cadences_of
+from fit_core.cadence import Cadence, cadences_of, gate
 from fit_core.entrypoints import offered_specs
 from fit_core.errors import FitError, did_you_mean, listed
 from fit_core.hookspecs import arguments_of
@@ -22,6 +22,12 @@ Specs = Mapping[str, Callable[..., Any]]
 def find_hooks(plugin: Any) -> dict[str, Callable[..., Any]]:
     """Return the functions of a plugin that carry `@hookimpl`, bound, by attribute name. No property is evaluated."""
     return {name: getattr(plugin, name) for name, function in _functions(plugin) if hasattr(function, "fit_impl")}
+
+
+def is_last(hook: Callable[..., Any]) -> bool:
+    """Whether a hook implementation is `trylast`."""
+    marked: Any = hook
+    return bool(marked.fit_impl["trylast"])
 
 
 def check_hooks(plugin: Any, who: str, specs: Specs) -> None:
@@ -39,7 +45,7 @@ def check_hooks(plugin: Any, who: str, specs: Specs) -> None:
     """
     marked = [(name, function) for name, function in _functions(plugin) if hasattr(function, "fit_impl")]
     for name, function in marked:
-        _check_marked(name, function, who, specs)
+        _check_marked(name, function, getattr(plugin, name), who, specs)
     check_unmarked(plugin, who, specs)
     if not marked:
         raise FitError(f"{who} has no hook: put @hookimpl on at least one method ({type(plugin).__name__})")
@@ -58,9 +64,11 @@ def _functions(plugin: Any) -> Iterator[tuple[str, Any]]:
         function = static.__func__ if isinstance(static, (staticmethod, classmethod, types.MethodType)) else static
         if inspect.isfunction(function):
             yield name, function
+        elif "fit_impl" in getattr(function, "__dict__", {}) and not inspect.isclass(plugin):
+            raise FitError(f"{type(plugin).__name__}.{name} carries @hookimpl but is no function: {type(function).__name__}")
 
 
-def _check_marked(name: str, function: Any, who: str, specs: Specs) -> None:
+def _check_marked(name: str, function: Any, bound: Any, who: str, specs: Specs) -> None:
     options = function.fit_impl
     hook = options["specname"] or name
     here = f"{who}: {name} at {_place(function)}"
@@ -68,7 +76,9 @@ def _check_marked(name: str, function: Any, who: str, specs: Specs) -> None:
         raise FitError(f"{here}: there is no hook {hook!r}{_owner_of(hook) or did_you_mean(hook, specs) or '; fit hooks lists them'}")
     spec: Any = specs[hook]
     known = arguments_of(spec)
-    _check_arguments(function, hook, known, here)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise FitError(f"{here}: a hook cannot be async: nobody would await it")
+    _check_arguments(bound, hook, known, here)
     if options["hookwrapper"]:
         raise FitError(f"{here}: hookwrapper=True is the old style; use wrapper=True and return (yield)")
     if options["wrapper"] and not inspect.isgeneratorfunction(function):
@@ -86,8 +96,8 @@ def _check_marked(name: str, function: Any, who: str, specs: Specs) -> None:
         _check_cadence(cadence, known, here)
 
 
-def _check_arguments(function: Any, hook: str, known: list[str], here: str) -> None:
-    for argument, parameter in _parameters(function):
+def _check_arguments(bound: Any, hook: str, known: list[str], here: str) -> None:
+    for argument, parameter in inspect.signature(bound).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise FitError(f"{here}: a hook takes no *{argument}; name the arguments you use (of {listed(known)})")
         if argument not in known:
@@ -97,12 +107,11 @@ def _check_arguments(function: Any, hook: str, known: list[str], here: str) -> N
 
 
 def _check_cadence(cadence: Cadence, known: list[str], here: str) -> None:
-    if cadence.kind == "every":
-        try:
-            Every(cadence.interval)
-        except FitError as error:
-            raise FitError(f"{here}: {error}") from None
-    for argument in inspect.signature(cadence.predicate).parameters if cadence.predicate else ():
+    try:
+        made = gate(cadence)
+    except (FitError, TypeError, ValueError) as error:
+        raise FitError(f"{here}: {error}") from None
+    for argument in made.arguments:
         if argument not in known:
             raise FitError(f"{here}: the predicate of only_if asks for {argument!r}, which the hook has not (it has: {', '.join(known)})")
 
@@ -115,7 +124,8 @@ def _returns_nothing(function: Any) -> bool:
         if instruction.opname == "RETURN_CONST":
             returned.append(instruction.argval)
         elif instruction.opname == "RETURN_VALUE":
-            returned.append(before.argval if before.opname == "LOAD_CONST" else ...)
+            sure = before.opname == "LOAD_CONST" and not instruction.is_jump_target
+            returned.append(before.argval if sure else ...)
     return bool(returned) and all(value is None for value in returned)
 
 
@@ -130,7 +140,7 @@ def _check_unmarked(plugin: Any, name: str, function: Any, who: str, specs: Spec
     if name not in specs or not _own(plugin, name, function):
         return
     known = arguments_of(specs[name])
-    arguments = [argument for argument, _ in _parameters(function)]
+    arguments = list(inspect.signature(getattr(plugin, name)).parameters)
     notice = specs[name].fit_kind in ("notice", "closing")  # type: ignore[attr-defined]
     if set(arguments) <= set(known) and (arguments or notice):
         raise FitError(f"{who}: {name} at {_place(function)} is named like a hook but would never be called; put @hookimpl above it")
@@ -143,12 +153,6 @@ def _own(plugin: Any, name: str, function: Any) -> bool:
     if isinstance(plugin, nn.Module) and name == "forward":
         return False
     return bool(function.__module__ == type(plugin).__module__)
-
-
-def _parameters(function: Any) -> list[tuple[str, inspect.Parameter]]:
-    parameters = list(inspect.signature(function).parameters.items())
-    bound = "." in function.__qualname__.rpartition("<locals>.")[2]
-    return parameters[1:] if bound and parameters and parameters[0][0] in ("self", "cls") else parameters
 
 
 def _place(function: Any) -> str:

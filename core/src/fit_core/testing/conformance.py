@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import gc
-import itertools
+import inspect
 import os
 import random
 import signal
@@ -20,13 +20,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fit_core.errors import FitError
 from fit_core.hookspecs import SPECS, hookimpl
+from fit_core.modes import random_states_aside, set_seed
 from fit_core.state import State
 from fit_core.testing.kit import tiny_batches, tiny_trainer
 from fit_core.trainer import Trainer
@@ -41,7 +42,7 @@ class Subject:
     """The plugin under test.
 
     Attributes:
-        plugin: an object (copied for each run), a class or factory, or a name with options.
+        plugin: an object (copied for each run), a module, a class or factory, or a name with options.
         settings: arguments of `tiny_trainer` that the plugin needs.
     """
 
@@ -49,19 +50,28 @@ class Subject:
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        with self.trainer(with_plugin=False) as trainer:  # what torch sets up when it is first used is not the plugin's
+            trainer.fit(epochs=1)
+            trainer.evaluate()
         self.found = _process_state()
+        self.others = set(trainer.plugins)
 
     def fresh(self) -> Any:
         """Return the plugin as it is before any run."""
-        if isinstance(self.plugin, str):
+        if isinstance(self.plugin, (str, ModuleType)) or hasattr(self.plugin, "fit_impl"):
             return self.plugin
-        return self.plugin() if isinstance(self.plugin, type) else copy.deepcopy(self.plugin)
+        makes = isinstance(self.plugin, type) or (inspect.isfunction(self.plugin))
+        return self.plugin() if makes else copy.deepcopy(self.plugin)
+
+    def members(self, trainer: Trainer) -> list[Any]:
+        """Return what the plugin brought into a trainer: itself, or the members of a bundle."""
+        return [plugin for name, plugin in trainer.plugins.items() if name not in self.others]
 
     @contextmanager
-    def trainer(self, *others: Any, with_plugin: bool = True, batches: int = 6) -> Iterator[Trainer]:
+    def trainer(self, *others: Any, with_plugin: bool = True, batches: int = 6, **changes: Any) -> Iterator[Trainer]:
         """Give a trainer with the plugin and others, in a run folder of its own."""
         with tempfile.TemporaryDirectory() as folder:
-            settings = {"metrics": ["accuracy"], "train_data": tiny_batches(batches), "run_dir": Path(folder), **self.settings}
+            settings = {"metrics": ["accuracy"], "train_data": tiny_batches(batches), "run_dir": Path(folder), **self.settings, **changes}
             plugins = [*settings.pop("plugins", []), *([self.fresh()] if with_plugin else []), *others]
             with tiny_trainer(**settings, plugins=plugins) as trainer:
                 yield trainer
@@ -91,19 +101,19 @@ def failures(plugin: Any, **settings: Any) -> dict[str, str]:
             check(subject)
         except CheckFailed as error:
             failed[name] = str(error)
-            if name == "registers":
-                break
+        except Exception as error:  # whatever a plugin raises is what the check has to say
+            notes = "; ".join(getattr(error, "__notes__", ()))
+            failed[name] = f"{type(error).__name__}: {error} ({notes})" if notes else f"{type(error).__name__}: {error}"
+        if "registers" in failed:
+            break
     return failed
 
 
 def registers(subject: Subject) -> None:
     """The trainer takes it, and a run with it goes well."""
-    try:
-        with subject.trainer() as trainer:
-            trainer.fit(epochs=2)
-            trainer.evaluate()
-    except FitError as error:
-        raise CheckFailed(str(error)) from error
+    with subject.trainer() as trainer:
+        trainer.fit(epochs=2)
+        trainer.evaluate()
 
 
 def calls_per_step(subject: Subject) -> None:
@@ -144,55 +154,65 @@ class _Reads(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+class _Left(Exception):
+    """Raised on purpose, to leave a run."""
+
+
 def no_waits(subject: Subject) -> None:
-    """A step reads nothing from the device that it does not read without the plugin."""
-    plain, own = _reads_per_step(subject, with_plugin=False), _reads_per_step(subject, with_plugin=True)
-    if max(own) > max(plain):
-        raise CheckFailed(f"{max(own) - max(plain)} reads from the device in a step: keep tensors as they are, or use trainer.record")
-
-
-def _reads_per_step(subject: Subject, with_plugin: bool) -> list[int]:
-    reads = _Reads()
-    at = [0]
+    """A batch reads nothing from the device: not in training, where the meta device has nothing to read, nor in evaluation."""
 
     @hookimpl(specname="on_safe_point")
-    def watch(state: State) -> None:
-        if state.position == "batch":
-            at.append(reads.count)
+    def leave(state: State) -> None:
+        if state.batch == 3:
+            raise _Left
 
-    with subject.trainer(watch, with_plugin=with_plugin) as trainer, reads:
-        trainer.fit(epochs=1)
-    return [after - before for before, after in itertools.pairwise(at[1:])] or [0]
+    model = copy.deepcopy(subject.settings.get("model", torch.nn.Linear(4, 3))).to("meta")
+    try:
+        with subject.trainer(leave, model=model) as trainer:
+            trainer.fit(epochs=1)
+    except _Left:
+        pass
+    except Exception as error:
+        raise CheckFailed(f"a training batch reads from the device: {type(error).__name__}: {error}; use trainer.record or log") from error
+    plain, own = _reads_per_evaluated_batch(subject, with_plugin=False), _reads_per_evaluated_batch(subject, with_plugin=True)
+    if own > plain:
+        raise CheckFailed(f"an evaluated batch reads {own - plain:g} times from the device: keep tensors as they are")
+
+
+def _reads_per_evaluated_batch(subject: Subject, with_plugin: bool) -> float:
+    with subject.trainer(with_plugin=with_plugin) as trainer:
+        counts: list[int] = []
+        for batches in (2, 6):
+            with _Reads() as reads:
+                trainer.evaluate(tiny_batches(batches))
+            counts.append(reads.count)
+    return (counts[1] - counts[0]) / 4
 
 
 def state_round_trip(subject: Subject) -> None:
     """What `state_dict` returns, another instance takes up and returns again; and it is not what a live plugin goes on changing."""
-    with subject.trainer() as trainer:
-        plugin = _only(subject, trainer)
-        if not hasattr(plugin, "state_dict"):
-            return
+    with subject.trainer() as trainer, subject.trainer() as another:
         trainer.fit(epochs=1)
-        saved = plugin.state_dict()
-        kept = copy.deepcopy(saved)
-        with subject.trainer() as another:
-            other = _only(subject, another)
+        pairs = [pair for pair in zip(subject.members(trainer), subject.members(another), strict=True) if hasattr(pair[0], "state_dict")]
+        for plugin, other in pairs:
+            if not hasattr(plugin, "load_state_dict"):
+                raise CheckFailed("it has state_dict, but no load_state_dict")
+            saved = plugin.state_dict()
+            kept = copy.deepcopy(saved)
             other.load_state_dict(copy.deepcopy(saved))
             again = other.state_dict()
-        if not _equal(kept, again):
-            raise CheckFailed(f"state_dict() returned {kept!r}, and after load_state_dict {again!r}")
-        trainer.fit(epochs=1)
-        if not _equal(kept, saved):
-            raise CheckFailed("what state_dict() returned changed when training went on: return a copy")
-
-
-def _only(subject: Subject, trainer: Trainer) -> Any:
-    known = len(subject.settings.get("plugins", []))
-    return list(trainer.plugins.values())[known]
+            if not _equal(kept, again):
+                raise CheckFailed(f"state_dict() returned {kept!r}, and after load_state_dict {again!r}")
+            trainer.fit(epochs=1)
+            if not _equal(kept, saved):
+                raise CheckFailed("what state_dict() returned changed when training went on: return a copy")
 
 
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, torch.Tensor) or isinstance(b, torch.Tensor):
         return isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if hasattr(a, "__array__") and getattr(a, "ndim", False):
+        return hasattr(b, "__array__") and a.dtype == b.dtype and bool((a == b).all())
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
@@ -200,17 +220,13 @@ def _equal(a: Any, b: Any) -> bool:
     return type(a) is type(b) and (a == b or (a != a and b != b))
 
 
-class _Bomb(Exception):
-    """Raised on purpose."""
-
-
 def torn_down(subject: Subject) -> None:
     """After an exception in any hook that exception is what the user sees, and no thread or file stays open."""
     for hook, spec in SPECS.items():
-        if not spec.fit_in_epoch or hook in ("on_log", "on_show"):  # type: ignore[attr-defined]
+        if spec.fit_kind == "closing" or hook in ("on_log", "on_show", "export_model"):  # type: ignore[attr-defined]
             continue
         before = _open_things()
-        _explode(subject, hook)
+        _explode(subject, hook, in_epoch=spec.fit_in_epoch)  # type: ignore[attr-defined]
         left = _left_open(before)
         if left:
             gc.collect()  # slow, and rarely needed
@@ -219,21 +235,24 @@ def torn_down(subject: Subject) -> None:
             raise CheckFailed(f"after an exception in {hook} it left open: {', '.join(f'{n} {name}' for name, n in left.items())}")
 
 
-def _left_open(before: dict[str, int]) -> dict[str, int]:
-    return {name: now - before[name] for name, now in _open_things().items() if now > before[name]}
-
-
-def _explode(subject: Subject, hook: str) -> None:
-    bomb: dict[str, Any] = {"hookimpl": hookimpl, "Bomb": _Bomb}
-    exec(f"@hookimpl(specname={hook!r}, tryfirst=True)\ndef bomb():\n    raise Bomb", bomb)
+def _explode(subject: Subject, hook: str, in_epoch: bool) -> None:
+    space: dict[str, Any] = {"hookimpl": hookimpl, "Left": _Left}
+    when = "state.epoch == 2" if in_epoch else "True"
+    exec(
+        f"@hookimpl(specname={hook!r}, tryfirst=True)\ndef bomb(state):\n    if {when}:\n        raise Left\n    return {{}}.get(0)", space
+    )
     try:
-        with subject.trainer(bomb["bomb"]) as trainer:
-            trainer.fit(epochs=1)
-    except _Bomb:
+        with subject.trainer(space["bomb"]) as trainer:
+            trainer.fit(epochs=2)
+    except _Left:
         return
     except BaseException as error:
         raise CheckFailed(f"an exception in {hook} was hidden by {type(error).__name__}: {error}") from error
     raise CheckFailed(f"an exception in {hook} was swallowed")
+
+
+def _left_open(before: dict[str, int]) -> dict[str, int]:
+    return {name: now - before[name] for name, now in _open_things().items() if now > before[name]}
 
 
 def _open_things() -> dict[str, int]:
@@ -243,10 +262,13 @@ def _open_things() -> dict[str, int]:
 
 def global_state(subject: Subject) -> None:
     """Random states, signals, working directory, environment, warning filters and default dtype are as before."""
-    with subject.trainer() as trainer:
+    with random_states_aside(torch.device("cpu")):
+        set_seed(314159)  # a plugin that seeds must not meet its own seed
         before = _random_states() | subject.found
-        trainer.fit(epochs=2)
-        after = _random_states() | _process_state()
+        with subject.trainer() as trainer:
+            trainer.fit(epochs=2)
+            after = _random_states()
+        after |= _process_state()
     changed = [name for name in before if not _equal(before[name], after[name])]
     if changed:
         raise CheckFailed(f"it changed the process's {', '.join(changed)}; draw from trainer.random(self), and put back what you set")

@@ -92,13 +92,14 @@ def record_hooks(trainer: Trainer) -> Iterator[HookCalls]:
                 calls.acting.append((hook, plugin))
             return call(*arguments)
 
-        return recorded
+        return recorded if before is None else before(hook, plugin, recorded)
 
+    before = trainer.trace(None)
     trainer.trace(tracer)
     try:
         yield calls
     finally:
-        trainer.trace(None)
+        trainer.trace(before)
 
 
 @dataclass(frozen=True)
