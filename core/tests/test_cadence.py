@@ -198,6 +198,44 @@ def test_wrong_intervals_are_refused_at_registration(interval: str, message: str
         Every(interval)
 
 
+def test_counts_can_be_saved_and_taken_up() -> None:
+    """A run in two trainers acts when one run in a single trainer does."""
+
+    def decorated(heard: list[str]) -> Any:
+        class Plugin:
+            name = "plugin"
+
+            @every("3 batches")
+            @hookimpl
+            def on_batch_end(self, state: State) -> None:
+                heard.append("every 3")
+
+            @once
+            @hookimpl
+            def on_step_end(self) -> None:
+                heard.append("once")
+
+            @every("1 hour")
+            @hookimpl
+            def on_epoch_end(self) -> None:
+                heard.append("hour")
+
+        return Plugin()
+
+    first: list[str] = []
+    second: list[str] = []
+    one = tiny_trainer(plugins=[decorated(first)])
+    one.fit(epochs=2)
+    saved = one.members[0].state_dict()
+    assert saved["cadences"]["on_batch_end:on_batch_end:0"] == {"next": 6}
+    assert 3590 < saved["cadences"]["on_epoch_end:on_epoch_end:0"]["next"] < 3600
+    other = tiny_trainer(plugins=[decorated(second)])
+    other.members[0].load_state_dict(saved)
+    assert other.members[0].state_dict()["cadences"]["on_step_end:on_step_end:0"] == {"next": float("inf")}
+    other.fit(epochs=3)
+    assert (first, second) == (["once", "every 3"], ["every 3"])
+
+
 def test_a_predicate_names_arguments_of_its_hook() -> None:
     @only_if(lambda row: True)
     @hookimpl

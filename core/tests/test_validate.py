@@ -9,6 +9,7 @@ import pytest
 from torch import Tensor, nn
 
 from fit_core import FitError, hookimpl
+from fit_core.naming import kebab_case
 from fit_core.testing import tiny_trainer
 
 
@@ -18,9 +19,9 @@ def refused(plugin: Any) -> str:
     return str(caught.value)
 
 
-def line_of(function: Any) -> int:
-    line: int = function.__code__.co_firstlineno
-    return line
+def said_of(function: Any, message: str, plugin: str = "plugin") -> str:
+    """Return the whole message: plugin, where it comes from, what was written in which line, and what is wrong."""
+    return f"plugin {plugin!r} ({__file__}): {function.__name__} at {__file__}:{function.__code__.co_firstlineno}: {message}"
 
 
 def test_a_misspelt_hook() -> None:
@@ -29,8 +30,7 @@ def test_a_misspelt_hook() -> None:
         def on_epoch_ends(self) -> None:
             pass
 
-    here = f"plugin 'plugin' ({__file__}): on_epoch_ends at {__file__}:{line_of(Plugin.on_epoch_ends)}"
-    assert refused(Plugin()) == f"{here}: there is no hook 'on_epoch_ends'; did you mean 'on_epoch_end'?"
+    assert refused(Plugin()) == said_of(Plugin.on_epoch_ends, "there is no hook 'on_epoch_ends'; did you mean 'on_epoch_end'?")
 
 
 def test_a_hook_that_resembles_nothing() -> None:
@@ -39,7 +39,7 @@ def test_a_hook_that_resembles_nothing() -> None:
         def xyzzy(self) -> None:
             pass
 
-    assert refused(Plugin()).endswith("there is no hook 'xyzzy'; fit hooks lists them")
+    assert refused(Plugin()) == said_of(Plugin.xyzzy, "there is no hook 'xyzzy'; fit hooks lists them")
 
 
 def test_a_misspelt_argument() -> None:
@@ -49,7 +49,7 @@ def test_a_misspelt_argument() -> None:
             pass
 
     expected = "hook on_epoch_end has no argument 'rows' (it has: trainer, state, row); did you mean 'row'?"
-    assert refused(Plugin()).endswith(expected)
+    assert refused(Plugin()) == said_of(Plugin.on_epoch_end, expected)
 
 
 def test_an_argument_with_a_default() -> None:
@@ -58,7 +58,8 @@ def test_an_argument_with_a_default() -> None:
         def on_epoch_end(self, row: Any = None) -> None:
             pass
 
-    assert refused(Plugin()).endswith("argument 'row' must have no default value, or it would never be passed; remove it")
+    expected = "argument 'row' must have no default value, or it would never be passed; remove it"
+    assert refused(Plugin()) == said_of(Plugin.on_epoch_end, expected)
 
 
 def test_open_argument_lists() -> None:
@@ -67,7 +68,8 @@ def test_open_argument_lists() -> None:
         def on_epoch_end(self, **kwargs: Any) -> None:
             pass
 
-    assert "a hook takes no *kwargs; name the arguments you use" in refused(Plugin())
+    expected = "a hook takes no *kwargs; name the arguments you use (of row, state, trainer)"
+    assert refused(Plugin()) == said_of(Plugin.on_epoch_end, expected)
 
 
 @pytest.mark.parametrize("name", ["on_epoch_end", "forward", "zero_grad"])
@@ -132,10 +134,13 @@ def test_wrappers() -> None:
         def on_fit_end(self) -> Any:
             return (yield)
 
-    assert refused(NoYield()).endswith("a wrapper must yield once; write: result = yield; return result")
-    assert refused(NotMarked()).endswith("it yields, so it must be marked @hookimpl(wrapper=True)")
-    assert refused(OldStyle()).endswith("hookwrapper=True is the old style; use wrapper=True and return (yield)")
-    assert refused(Closing()).endswith("on_fit_end takes no wrappers, so that every plugin hears it; use a plain hook")
+    for plugin, function, message in [
+        (NoYield(), NoYield.forward, "a wrapper must yield once; write: result = yield; return result"),
+        (NotMarked(), NotMarked.forward, "it yields, so it must be marked @hookimpl(wrapper=True)"),
+        (OldStyle(), OldStyle.forward, "hookwrapper=True is the old style; use wrapper=True and return (yield)"),
+        (Closing(), Closing.on_fit_end, "on_fit_end takes no wrappers, so that every plugin hears it; use a plain hook"),
+    ]:
+        assert refused(plugin) == said_of(function, message, kebab_case(type(plugin).__name__))
 
 
 def test_innocents_are_left_alone() -> None:
@@ -211,9 +216,10 @@ def test_a_stage_that_can_never_return_a_result() -> None:
             yield
 
     message = "it never returns a result, and {} is a {}; return a result, or wrap the stage to act around it"
-    assert refused(Watching()).endswith(message.format("forward", "stage"))
-    assert refused(Empty()).endswith(message.format("should_step", "decision"))
-    assert refused(Swallowing()).endswith("it never returns a result, and compute_loss is a stage; write: return (yield)")
+    assert refused(Watching()) == said_of(Watching.forward, message.format("forward", "stage"), "watching")
+    assert refused(Empty()) == said_of(Empty.should_step, message.format("should_step", "decision"), "empty")
+    wrapper = "it never returns a result, and compute_loss is a stage; write: return (yield)"
+    assert refused(Swallowing()) == said_of(Swallowing.compute_loss, wrapper, "swallowing")
     for innocent in (Raising(), Sometimes(), WrapsNotice()):
         tiny_trainer(plugins=[innocent])
 

@@ -6,7 +6,7 @@ import inspect
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -175,6 +175,7 @@ class Gate:
         self.end = math.inf
         self.arguments: tuple[str, ...] = ()
         self._timed = False
+        self._origin = 0.0
         if cadence.kind == "every":
             interval = Every(cadence.interval)
             if not 0 <= cadence.after < cadence.before:
@@ -196,6 +197,20 @@ class Gate:
             self.next += now
             self.end += now
             self._timed = False
+
+    def state_dict(self) -> dict[str, float]:
+        """Return when it is due next; for an interval of time, in how many seconds."""
+        timed = self.counter == "now_()" and not self._timed
+        return {"next": self.next - time.monotonic() if timed else self.next}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Take up what `state_dict` returned; a clock goes on from here."""
+        timed = self.counter == "now_()"
+        now = time.monotonic() if timed else 0
+        self.end += state["next"] + now - self.next if timed else 0
+        self._origin = now if timed else self._origin
+        self.next = state["next"] + now
+        self._timed = False
 
     def condition(self, name: str) -> str:
         """Return the source of the test whether it is due; one comparison, unless there is an end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -62,11 +62,30 @@ class Member:
         own = self._gates[key]
         return (self.delay, *own) if delayed and self.delay else own
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a saved run keeps of it: its own state, if it has some, and the counts of its cadences."""
+        own = {"own": self.plugin.state_dict()} if hasattr(self.plugin, "state_dict") else {}
+        return {**own, "cadences": {name: each.state_dict() for name, each in self._named_gates()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        if "own" in state:
+            self.plugin.load_state_dict(state["own"])
+        for name, each in self._named_gates():
+            if name in state["cadences"]:
+                each.load_state_dict(state["cadences"][name])
+
+    def _named_gates(self) -> Iterator[tuple[str, Gate]]:
+        if self.delay is not None:
+            yield "delay", self.delay
+        for (hook, function), gates in self._gates.items():
+            for i, each in enumerate(gates):
+                yield f"{hook}:{function.__name__}:{i}", each
+
     def start_clocks(self) -> None:
         """Start the clocks of intervals of time, when the first run begins."""
-        for each in (self.delay, *(each for gates in self._gates.values() for each in gates)):
-            if each is not None:
-                each.start()
+        for _, each in self._named_gates():
+            each.start()
 
     def holder(self, last: bool) -> Holder:
         """Return an object that pluggy is given, with the hooks that are `trylast` or with those that are not."""

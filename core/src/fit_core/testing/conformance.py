@@ -28,6 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fit_core.hookspecs import SPECS, hookimpl
 from fit_core.modes import random_states_aside, set_seed
+from fit_core.plugins import Member
 from fit_core.state import State
 from fit_core.testing.kit import tiny_batches, tiny_trainer
 from fit_core.trainer import Trainer
@@ -63,9 +64,9 @@ class Subject:
         makes = isinstance(self.plugin, type) or (inspect.isfunction(self.plugin))
         return self.plugin() if makes else copy.deepcopy(self.plugin)
 
-    def members(self, trainer: Trainer) -> list[Any]:
+    def members(self, trainer: Trainer) -> list[Member]:
         """Return what the plugin brought into a trainer: itself, or the members of a bundle."""
-        return [plugin for name, plugin in trainer.plugins.items() if name not in self.others]
+        return [member for member in trainer.members if member.name not in self.others]
 
     @contextmanager
     def trainer(self, *others: Any, with_plugin: bool = True, batches: int = 6, **changes: Any) -> Iterator[Trainer]:
@@ -193,11 +194,10 @@ def state_round_trip(subject: Subject) -> None:
     """What `state_dict` returns, another instance takes up and returns again; and it is not what a live plugin goes on changing."""
     with subject.trainer() as trainer, subject.trainer() as another:
         trainer.fit(epochs=1)
-        pairs = [pair for pair in zip(subject.members(trainer), subject.members(another), strict=True) if hasattr(pair[0], "state_dict")]
-        for plugin, other in pairs:
-            if not hasattr(plugin, "load_state_dict"):
+        for member, other in zip(subject.members(trainer), subject.members(another), strict=True):
+            if hasattr(member.plugin, "state_dict") and not hasattr(member.plugin, "load_state_dict"):
                 raise CheckFailed("it has state_dict, but no load_state_dict")
-            saved = plugin.state_dict()
+            saved = member.state_dict()
             kept = copy.deepcopy(saved)
             other.load_state_dict(copy.deepcopy(saved))
             again = other.state_dict()
