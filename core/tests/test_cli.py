@@ -80,8 +80,9 @@ ARGUMENTS = {
     "plugin": (["--plugins", "loging"], "fit: no plugin named 'loging'"),
     "package": (["--plugins", "visdom"], "fit: no plugin named 'visdom'; try: pip install fit-vis"),
     "option of fit or script": (["--lrr", "1"], "No such option '--lrr'. Did you mean '--lr'?"),
-    "type": (["--lr", "high"], "--lr must be float, not 'high'"),
+    "type": (["--lr", "high"], "Invalid value for '--lr': it must be float, not 'high' See: fit train script.py --help"),
     "epochs": (["--epochs", "0"], "0 is not in the range x>=1"),
+    "value": (["--lr"], "Option '--lr' requires an argument."),
     "spec": (["-p", "console:x"], "fit: cannot read the option 'x' in 'console:x'; write key=value"),
 }
 
@@ -92,8 +93,21 @@ def test_mistakes_on_the_command_line_exit_with_2(run_script: Run, name: str) ->
     done = run_script(TINY_SCRIPT, *arguments)
     assert done.code == 2
     assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("fit: ")
+    assert done.stderr.count("\n") == 1
     assert not list(done.cwd.glob("runs/**")), "nothing is left behind"
+
+
+def test_a_missing_command(run_fit: Run) -> None:
+    done = run_fit("trian", "script.py")
+    assert (done.code, done.stderr.split(" (")[0]) == (2, "fit: there is no command 'trian'")
+    assert done.stderr.endswith("; did you mean 'train'?\n")
+
+
+def test_a_folder_that_cannot_be_made(run_script: Run) -> None:
+    done = run_script(TINY_SCRIPT, "--run-dir", "script.py/below")
+    assert done.code == 2
+    assert done.stderr == "fit: cannot make the run folder script.py/below: Not a directory; choose another with run_dir or --run-dir\n"
 
 
 def test_a_missing_script(run_fit: Run) -> None:

@@ -227,9 +227,7 @@ def test_reasons_are_in_the_message_and_the_manifest(run_script: Callable[..., O
                 trainer.stop("seven are enough")
     def build_trainer():
         return tiny_trainer(epochs=3, plugins=[Ask()], train_data=tiny_batches(4), quiet=False)
-    """,
-        "--plugins",
-        "logging",
+    """
     )
     assert done.code == 0, done.stderr
     assert "skip_batch 2 times, first in epoch 1, batch 2 (train): the second is spoilt" in done.stdout

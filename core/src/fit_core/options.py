@@ -8,6 +8,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Union
 
@@ -82,7 +83,8 @@ def type_hints(factory: Callable[..., Any]) -> dict[str, Any]:
 
     A hint that names what is imported for type checkers only is `Any`.
     """
-    function: Any = factory.__init__ if inspect.isclass(factory) else factory
+    made = factory.func if isinstance(factory, partial) else factory
+    function: Any = made.__init__ if inspect.isclass(made) else made
     return {name: _hint(annotation, function) for name, annotation in getattr(function, "__annotations__", {}).items()}
 
 

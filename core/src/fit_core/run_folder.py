@@ -24,22 +24,31 @@ MANIFEST = "manifest.json"
 
 
 def new_run_folder(parent: Path) -> Path:
-    """Make a folder named by the time; a number is added if another process was faster.
-
-    Raises:
-        FitError: it cannot be made.
-    """
+    """Make a folder named by the time; a number is added if another process was faster."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     number = 1
     while True:
         folder = parent / (stamp if number == 1 else f"{stamp}-{number}")
         try:
-            folder.mkdir(parents=True)
+            make_folder(folder, exist_ok=False)
             return folder
         except FileExistsError:
             number += 1
-        except OSError as error:
-            raise FitError(f"cannot make the run folder {folder}: {error.strerror}; choose another with --run-dir") from error
+
+
+def make_folder(folder: Path, exist_ok: bool = True) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        FitError: it cannot be made.
+        FileExistsError: it is there, and must not be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=exist_ok)
+    except OSError as error:
+        if isinstance(error, FileExistsError) and not exist_ok:
+            raise
+        raise FitError(f"cannot make the run folder {folder}: {error.strerror}; choose another with run_dir or --run-dir") from error
 
 
 def describe_run(trainer: Trainer, script: Path, command: list[str], options: Mapping[str, Any], seed: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from fit_core.optimizers import Update, build_optimizer, check_parameters
 from fit_core.plan import Hooks, Tracer
 from fit_core.plugins import NO_SETTINGS, Member, register, resolve
 from fit_core.requests import BUILTIN, Settings
-from fit_core.run_folder import new_run_folder
+from fit_core.run_folder import make_folder, new_run_folder
 from fit_core.state import Moment, Phase, Progress, State
 from fit_core.streams import Streams
 
@@ -419,10 +419,14 @@ class Trainer:
         return before
 
     def ensure_run_dir(self) -> Path:
-        """Return the run folder, making one if there is none yet."""
+        """Return the run folder, making one if there is none yet.
+
+        Raises:
+            FitError: it cannot be made.
+        """
         if self.run_dir is None:
             self.run_dir = new_run_folder(Path("runs"))
-        self.run_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(self.run_dir)
         for state, _ in self._passes:
             state.run_dir = self.run_dir
         return self.run_dir

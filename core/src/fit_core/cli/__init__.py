@@ -9,7 +9,7 @@ from importlib.metadata import version
 
 import click
 
-from fit_core.errors import FitError
+from fit_core.errors import FitError, did_you_mean, listed
 
 COMMANDS = {
     "train": "train",
@@ -28,7 +28,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            return None
+            raise FitError(f"there is no command {name!r} (commands: {listed(COMMANDS)}){did_you_mean(name, COMMANDS)}")
         command: click.Command = import_module(f"fit_core.cli.{COMMANDS[name]}").command
         return command
 
@@ -53,8 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FitError as error:
         click.echo(f"fit: {error}", err=True)
         return error.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.UsageError as error:
+        asked = error.ctx.command_path if error.ctx else "fit"
+        click.echo(f"fit: {error.format_message()} See: {asked} --help", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        click.echo(f"fit: {error.format_message()}", err=True)
         return error.exit_code
     except click.Abort:
         click.echo("fit: interrupted", err=True)

@@ -50,7 +50,7 @@ class Hint(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Convert text by the type hint."""
         try:
-            return convert(value, self.hint, f"--{param.name.replace('_', '-')}" if param and param.name else "option")
+            return convert(value, self.hint, "it")
         except FitError as error:
             self.fail(str(error), param, ctx)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, cast
 
 from torch.optim import Optimizer, lr_scheduler
 
@@ -107,7 +108,4 @@ def _checked(schedule: str, options: dict[str, Any]) -> dict[str, Any]:
             word = next(iter(options))
             raise FitError(f"schedule {schedule!r} has no option {word!r}{did_you_mean(word, ('schedule', 'warmup', 'every'))}")
         return {}
-    who = f"schedule {schedule!r}"
-    bound = bind(TORCH[schedule], options | {"optimizer": None}, who)
-    del bound["optimizer"]
-    return bound
+    return bind(partial(TORCH[schedule], cast("Any", None)), options, f"schedule {schedule!r}")
