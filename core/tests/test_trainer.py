@@ -507,3 +507,71 @@ def test_a_loss_module_with_parameters_is_trained() -> None:
     loss_fn = Scaled()
     tiny_trainer(loss_fn=loss_fn).fit(epochs=1)
     assert loss_fn.temperature.item() != 1
+
+
+def test_virtual_epochs_go_on_where_the_last_one_stopped() -> None:
+    seen: list[float] = []
+
+    @hookimpl
+    def on_batch_end(state: State) -> None:
+        seen.append(state.inputs[0, 0].item())
+
+    batches = tiny_batches(5)
+    first = [inputs[0, 0].item() for inputs, _ in batches]
+    trainer = tiny_trainer(plugins=[on_batch_end], train_data=batches)
+    rows = trainer.fit(epochs=4, steps_per_epoch=3)
+    assert len(rows) == 4
+    assert seen == pytest.approx((first * 3)[:12])
+    assert trainer._progress.steps_total == 12
+    with pytest.raises(FitError, match="train_data gave 5 batches and cannot be read again"):
+        tiny_trainer(train_data=iter(batches)).fit(epochs=4, steps_per_epoch=3)
+
+
+def test_endless_data_makes_virtual_epochs() -> None:
+    def endless() -> Any:
+        while True:
+            yield from tiny_batches(2)
+
+    assert [row["epoch"] for row in tiny_trainer(train_data=endless()).fit(epochs=2, steps_per_epoch=5)] == [1, 2]
+
+
+def test_a_stop_iteration_in_a_dataset_does_not_make_a_virtual_epoch_go_round() -> None:
+    class Short(list[Any]):
+        def __len__(self) -> int:
+            return 5
+
+    with pytest.raises(FitError, match="train_data gave 2 batches, but its length is 5"):
+        tiny_trainer(train_data=Short(tiny_batches(2))).fit(epochs=1, steps_per_epoch=4)
+
+
+def test_several_validation_sets() -> None:
+    clean, noisy = tiny_batches(1, seed=1), tiny_batches(1, seed=2)
+    row = tiny_trainer(metrics=["accuracy"], val_data={"clean": clean, "noisy": noisy}).fit(epochs=1)[0]
+    assert list(row) == [
+        "epoch", "loss", "accuracy", "val_clean_loss", "val_clean_accuracy", "val_noisy_loss", "val_noisy_accuracy", "lr", "seconds",
+    ]  # fmt: skip
+    with pytest.raises(FitError, match="val_noisy_data is empty"):
+        tiny_trainer(val_data={"clean": clean, "noisy": []}).fit(epochs=1)
+
+
+def test_predictions_with_their_targets() -> None:
+    inputs, targets = torch.randn(10, 4), torch.arange(10)
+    outputs, found = tiny_trainer().predict((inputs, targets), batch_size=4, with_targets=True)
+    assert outputs.shape == (10, 3)
+    assert torch.equal(found, targets)
+
+
+def test_a_trainer_shows_itself_on_one_screen() -> None:
+    trainer = tiny_trainer(metrics=["accuracy"], plugins=[("mine", Stopper())])
+    said = repr(trainer)
+    for expected in ("Linear, 15 parameters, 15 trained", "CrossEntropyLoss", "main: SGD", "accuracy", "mine", "0 trained, 0 steps"):
+        assert expected in said
+    trainer.fit(epochs=1)
+    assert "Update('main', SGD, steps=2)" in repr(trainer)
+    assert len(repr(trainer).splitlines()) == 7
+
+
+class Stopper:
+    @hookimpl
+    def on_fit_start(self) -> None:
+        pass

@@ -71,6 +71,53 @@ def length(batches: Iterable[Any]) -> int | None:
         return None
 
 
+class VirtualEpochs:
+    """Data cut into epochs of a given number of batches: each goes on where the last one stopped.
+
+    When the data is exhausted it is read again from its beginning.
+
+    Args:
+        data: the batches.
+        size: batches per epoch.
+        name: what an error calls the data.
+    """
+
+    def __init__(self, data: Iterable[Any], size: int, name: str) -> None:
+        self.data = data
+        self.size = size
+        self.name = name
+        self._iterator: Iterator[Any] = iter(())
+        self._read: int | None = None
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in range(self.size):
+            yield self._next()
+
+    def _next(self) -> Any:
+        for item in self._iterator:
+            self._read = (self._read or 0) + 1
+            return item
+        self._check_complete()
+        self._iterator, read, self._read = iter(self.data), self._read, 0
+        for item in self._iterator:
+            self._read = 1
+            return item
+        raise FitError(
+            f"{self.name} gave {read or 'no'} batches and cannot be read again; pass a DataLoader or a list of batches, or fewer steps"
+        )
+
+    def _check_complete(self) -> None:
+        said = length(self.data)
+        if self._read is not None and said is not None and self._read < said:
+            raise FitError(
+                f"{self.name} gave {self._read} batches, but its length is {said}; "
+                "mend its __len__, or look for a StopIteration raised in its dataset"
+            )
+
+
 class Counted:
     """Counts what is read from data, for passes that a plugin may end early.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fit_core import update as stepping
+from fit_core.arrays import are_arrays
 from fit_core.batch import call_model, join, names_state, to_cpu
 from fit_core.control import Asked, Control, Kind
 from fit_core.criterion import Criterion
-from fit_core.data import as_batches
+from fit_core.data import VirtualEpochs, as_batches
 from fit_core.ending import ending, mention
 from fit_core.errors import FitError, listed
 from fit_core.evaluation import Evaluation
@@ -132,6 +134,7 @@ class Trainer:
         *,
         epochs: float | None = None,
         steps: int | None = None,
+        steps_per_epoch: int | None = None,
         batch_size: int | None = None,
     ) -> list[Row]:
         """Train, and validate after each epoch if there is validation data.
@@ -139,9 +142,11 @@ class Trainer:
         Args:
             train_data: a `DataLoader`, an iterable of batches, a `Dataset`, or a tuple of tensors or arrays; None: what the
                 trainer was given.
-            val_data: likewise.
+            val_data: likewise; or a dict of several sets, whose values get the prefix `val_NAME_`.
             epochs: how many epochs to train; `math.inf` until something stops it.
             steps: how many updates of the parameters to make instead; the last epoch may be a short one.
+            steps_per_epoch: batches that make an epoch, whatever the data says: each epoch goes on where the last one
+                stopped, and when the data is exhausted it is read again.
             batch_size: for datasets and arrays (32 if None).
 
         Returns:
@@ -167,9 +172,14 @@ class Trainer:
         if train_data is val_data:
             warnings.warn("training and validation data are the same object: val_ values say nothing about new data", stacklevel=2)
         batches = self._batches(train_data, batch_size, True, "train_data")
-        validation = {} if val_data is None else {"val_": self._batches(val_data, batch_size, False, "val_data")}
-        if batch_size is not None and batches is train_data and validation.get("val_") is val_data:
+        sets = {} if val_data is None else {"val_": val_data}
+        if isinstance(val_data, dict) and not are_arrays(val_data):
+            sets = {f"val_{name}_": data for name, data in val_data.items()}
+        validation = {prefix: self._batches(data, batch_size, False, f"{prefix}data") for prefix, data in sets.items()}
+        if batch_size is not None and batches is train_data and all(validation[prefix] is data for prefix, data in sets.items()):
             raise FitError("batch_size does nothing here: the data makes its own batches")
+        if steps_per_epoch is not None:
+            batches = VirtualEpochs(batches, _at_least_one("steps_per_epoch", steps_per_epoch), "train_data")
         return Fit(self, batches, validation, length).run()
 
     def evaluate(self, data: Any = None, *, batch_size: int | None = None) -> Row:
@@ -188,22 +198,30 @@ class Trainer:
         batches = self._batches(data, batch_size, False, "test_data")
         return self._evaluate(Evaluation(self, batches, "test", "test_"))
 
-    def predict(self, data: Any, *, batch_size: int | None = None) -> Any:
+    def predict(self, data: Any, *, batch_size: int | None = None, with_targets: bool = False) -> Any:
         """Return the outputs of the model for data, joined over batches, on the CPU.
 
         Args:
-            data: as for `fit`; targets are ignored.
+            data: as for `fit`.
             batch_size: for datasets and arrays (32 if None).
+            with_targets: return a pair of outputs and targets, joined likewise.
 
         Returns:
             Tensors (samples, ...) in the nesting of the model's outputs; a list of batches where shapes differ.
         """
         batches = self._batches(data, batch_size, False, "data")
         outputs: list[Any] = []
-        self._evaluate(Evaluation(self, batches, "predict", "", lambda state: outputs.append(to_cpu(state.outputs))))
+        targets: list[Any] = []
+
+        def collect(state: State) -> None:
+            outputs.append(to_cpu(state.outputs))
+            if with_targets:
+                targets.append(to_cpu(state.targets))
+
+        self._evaluate(Evaluation(self, batches, "predict", "", collect))
         if not outputs:
             raise FitError("there are no predictions: every batch was skipped")
-        return join(outputs)
+        return (join(outputs), join(targets)) if with_targets else join(outputs)
 
     def stop(self, reason: str) -> None:
         """End training when this batch (or, between batches, this epoch) is done. The first reason counts."""
@@ -324,6 +342,21 @@ class Trainer:
         if raised:
             mention(raised[0], raised[1:])
             raise raised[0]
+
+    def __repr__(self) -> str:
+        """Show model, loss, updates, metrics and plugins on one screen."""
+        optimizer = self.optimizer.func.__name__ if isinstance(self.optimizer, partial) else type(self.optimizer).__name__
+        loss = getattr(self.loss_fn, "__name__", type(self.loss_fn).__name__)
+        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        lines = {
+            "model": f"{type(self.model).__name__}, {sum(p.numel() for p in self.model.parameters()):,} parameters, {trained:,} trained",
+            "loss": "of the outputs" if self.loss_fn is None else loss,
+            "updates": ", ".join(map(repr, self._updates.values())) or ("none" if self.optimizer is None else f"main: {optimizer}"),
+            "metrics": ", ".join(metric.name for metric in self.metrics) or "none",
+            "plugins": ", ".join(map(str, self.plugins)) or "none",
+            "epochs": f"{self._progress.epoch} trained, {self._progress.step} steps",
+        }
+        return "\n".join(["Trainer", *(f"  {name:8} {said}" for name, said in lines.items())])
 
     def __enter__(self) -> Self:
         return self
