@@ -21,7 +21,7 @@ CLASSES = [point.name for point in entry_points(group="fit.plugins") if point.na
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_it_conforms(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    check_plugin(name)
+    check_plugin(name, quiet=False)
 
 
 def test_every_plugin_is_checked() -> None:

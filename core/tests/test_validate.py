@@ -238,4 +238,4 @@ def test_hooks_of_a_library_that_a_plugin_builds_on_are_its_own_affair() -> None
         def on_fit_start(self) -> None:
             pass
 
-    tiny_trainer(plugins=[Plugin()])
+    assert list(tiny_trainer(plugins=[Plugin()]).plugins) == ["plugin"]
