@@ -575,3 +575,35 @@ class Stopper:
     @hookimpl
     def on_fit_start(self) -> None:
         pass
+
+
+class Point(nn.Module):
+    """A point in the plane; its distance from (3, -1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros(2))
+
+    def forward(self, state: State) -> Tensor:
+        assert state.phase == "train"
+        return (self.place - torch.tensor([3.0, -1.0])).square().sum()
+
+
+def test_a_model_without_inputs_is_a_plain_optimisation_problem() -> None:
+    trainer = Trainer(Point(), lambda outputs, targets: outputs, partial(torch.optim.SGD, lr=0.1), quiet=True)
+    rows = trainer.fit(epochs=4, steps_per_epoch=20)
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    assert rows[-1]["loss"] < 1e-6
+    assert torch.allclose(trainer.model.place, torch.tensor([3.0, -1.0]), atol=1e-4)
+    with pytest.raises(FitError, match="how long is an epoch without data"):
+        trainer.fit(epochs=1)
+
+
+def test_without_a_loss_plugins_add_to_zero() -> None:
+    @hookimpl
+    def on_loss_end(state: State) -> None:
+        state.loss = state.loss + state.outputs
+
+    trainer = Trainer(Point(), None, partial(torch.optim.SGD, lr=0.1), plugins=[on_loss_end], quiet=True)
+    assert len(trainer.fit(steps=60)) == 1
+    assert torch.allclose(trainer.model.place, torch.tensor([3.0, -1.0]), atol=1e-3)

@@ -114,14 +114,23 @@ def names_state(function: Callable[..., Any]) -> bool:
         return False
 
 
+def needs_inputs(model: nn.Module) -> bool:
+    """Tell whether a model's `forward` must be given something beside `state`."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(model.forward).parameters.values()
+    return any(p.default is p.empty and p.kind not in kinds and p.name != "state" for p in parameters)
+
+
 def call_model(model: nn.Module, inputs: Any, extra: dict[str, Any]) -> Any:
-    """Call a model: a tuple or list of inputs becomes its arguments, a dict its keywords.
+    """Call a model: a tuple or list of inputs becomes its arguments, a dict its keywords, None nothing.
 
     Args:
         model: the module to call.
         inputs: what a batch holds for it.
         extra: further keywords.
     """
+    if inputs is None:
+        return model(**extra)
     if isinstance(inputs, (tuple, list)):
         return model(*inputs, **extra)
     if isinstance(inputs, Mapping):

@@ -68,7 +68,7 @@ class Criterion:
         """Return the loss of the batch in `state`; set `state.weight` unless the loss function did."""
         outputs, targets = state.outputs, state.targets
         if self.loss_fn is None:
-            loss = carried_loss(outputs)
+            loss = carried_loss(outputs, state)
         else:
             loss = self.loss_fn(outputs, targets, state=state) if self._extra else self.loss_fn(outputs, targets)
         if state.weight is None:
@@ -76,13 +76,15 @@ class Criterion:
         return loss
 
 
-def carried_loss(outputs: Any) -> Tensor:
-    """Return the loss that a model put into its outputs.
+def carried_loss(outputs: Any, state: State) -> Tensor:
+    """Return the loss that a model put into its outputs; in a run without data zero, for plugins to add to.
 
     Raises:
         FitError: there is none.
     """
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
+    if not isinstance(loss, Tensor) and state.inputs is None:
+        return torch.zeros((), device=state.device, requires_grad=True)
     if not isinstance(loss, Tensor):
         raise FitError("the trainer has no loss_fn, and the model's outputs carry no loss (outputs.loss or outputs['loss'])")
     return loss

@@ -118,6 +118,14 @@ class VirtualEpochs:
             )
 
 
+class NoData:
+    """Empty batches without end, for a model that needs no inputs: a plain optimisation problem."""
+
+    def __iter__(self) -> Iterator[None]:
+        while True:
+            yield None
+
+
 class Counted:
     """Counts what is read from data, for passes that a plugin may end early.
 

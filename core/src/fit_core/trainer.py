@@ -16,10 +16,10 @@ from torch.optim import Optimizer
 
 from fit_core import update as stepping
 from fit_core.arrays import are_arrays
-from fit_core.batch import call_model, join, names_state, to_cpu
+from fit_core.batch import call_model, join, names_state, needs_inputs, to_cpu
 from fit_core.control import Asked, Control, Kind
 from fit_core.criterion import Criterion
-from fit_core.data import VirtualEpochs, as_batches
+from fit_core.data import NoData, VirtualEpochs, as_batches
 from fit_core.ending import ending, mention
 from fit_core.errors import FitError, listed
 from fit_core.evaluation import Evaluation
@@ -140,8 +140,8 @@ class Trainer:
         """Train, and validate after each epoch if there is validation data.
 
         Args:
-            train_data: a `DataLoader`, an iterable of batches, a `Dataset`, or a tuple of tensors or arrays; None: what the
-                trainer was given.
+            train_data: a `DataLoader`, an iterable of batches, a `Dataset`, a list of samples or arrays; None: what the
+                trainer was given, or nothing for a model that needs no inputs.
             val_data: likewise; or a dict of several sets, whose values get the prefix `val_NAME_`.
             epochs: how many epochs to train; `math.inf` until something stops it.
             steps: how many updates of the parameters to make instead; the last epoch may be a short one.
@@ -161,7 +161,7 @@ class Trainer:
         train_data = self.train_data if train_data is None else train_data
         val_data = self.val_data if val_data is None else val_data
         if train_data is None:
-            raise FitError("there is no training data: pass fit(train_data, ...) or Trainer(train_data=...)")
+            train_data = self._no_data(steps, steps_per_epoch)
         epochs = self.epochs if epochs is None and steps is None else epochs
         if epochs is None and steps is None:
             raise FitError("how long to train? pass fit(..., epochs=10) or fit(..., steps=1000)")
@@ -525,6 +525,13 @@ class Trainer:
             state.model = self.model
             state.model = self._module = self.hooks.prepare_model(self, state)
             state.device = device_of(state.model)
+
+    def _no_data(self, steps: int | None, steps_per_epoch: int | None) -> NoData:
+        if needs_inputs(self.model):
+            raise FitError("there is no training data: pass fit(train_data, ...) or Trainer(train_data=...)")
+        if steps is None and steps_per_epoch is None:
+            raise FitError("how long is an epoch without data? pass fit(steps=1000) or fit(epochs=10, steps_per_epoch=100)")
+        return NoData()
 
     def _batches(self, data: Any, batch_size: int | None, shuffle: bool, name: str) -> Iterable[Any]:
         floating = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.get_default_dtype())
