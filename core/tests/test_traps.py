@@ -789,3 +789,45 @@ def test_recorders_can_be_nested() -> None:
         trainer.evaluate()
     assert outer.hooks[: len(inner.hooks)] == inner.hooks
     assert len(outer.hooks) > len(inner.hooks) > 0
+
+
+@pytest.mark.parametrize("what", ["end_epoch", "skip_step", "skip_batch"])
+def test_a_run_that_failed_in_a_batch_leaves_nothing_open_for_the_next(what: str) -> None:
+    class Plugin:
+        def __init__(self) -> None:
+            self.runs = 0
+
+        @hookimpl
+        def on_fit_start(self, trainer: Trainer) -> None:
+            self.runs += 1
+            if self.runs == 2:
+                getattr(trainer, what)("there is no batch yet")
+
+        @hookimpl
+        def on_batch_start(self) -> None:
+            if self.runs == 1:
+                raise ValueError("spoilt")
+
+    trainer = tiny_trainer(plugins=[Plugin()])
+    with pytest.raises(ValueError, match="spoilt"):
+        trainer.fit(epochs=1)
+    with pytest.raises(FitError, match=f"{what} does nothing"):
+        trainer.fit(epochs=1)
+
+
+def test_what_is_recorded_after_a_stop_in_mid_epoch_is_refused() -> None:
+    class Plugin:
+        @hookimpl
+        def on_batch_end(self, trainer: Trainer) -> None:
+            trainer.stop("enough")
+
+        @hookimpl
+        def on_fit_end(self, trainer: Trainer) -> None:
+            trainer.record("late", 1.0)
+
+    with pytest.raises(FitError, match="cannot record 'late' here"):
+        tiny_trainer(plugins=[Plugin()]).fit(epochs=1)
+
+
+def test_a_trainer_names_an_optimizer_given_as_a_class() -> None:
+    assert "main: Adam\n" in repr(tiny_trainer(optimizer=torch.optim.Adam))

@@ -93,6 +93,7 @@ class Fit:
         state.row = MappingProxyType({})
         hooks.on_epoch_start(trainer, state)
         if not self.train_pass():
+            self.meter.open = False
             trainer.unfinished = {name: value for name, value in self.meter.values().items() if not math.isnan(value)}
             return
         values: Row = {}

@@ -58,6 +58,14 @@ class Progress:
     training: bool = False
     streams: dict[str, int] = field(default_factory=dict)
 
+    def begin_run(self) -> None:
+        """Forget where an earlier run ended, or failed; the counters go on."""
+        self.batch = 0
+        self.position = "batch"
+        self.moment = "between"
+        self.skip_batch = self.training = False
+        self.stop_reason = None
+
     def begin_epoch(self) -> None:
         """Count an epoch; none of its batches has begun."""
         self.epoch += 1

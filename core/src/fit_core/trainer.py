@@ -345,8 +345,8 @@ class Trainer:
 
     def __repr__(self) -> str:
         """Show model, loss, updates, metrics and plugins on one screen."""
-        optimizer = self.optimizer.func.__name__ if isinstance(self.optimizer, partial) else type(self.optimizer).__name__
-        loss = getattr(self.loss_fn, "__name__", type(self.loss_fn).__name__)
+        optimizer = name_for_people(self.optimizer.func if isinstance(self.optimizer, partial) else self.optimizer)
+        loss = name_for_people(self.loss_fn)
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         lines = {
             "model": f"{type(self.model).__name__}, {sum(p.numel() for p in self.model.parameters()):,} parameters, {trained:,} trained",
@@ -496,9 +496,7 @@ class Trainer:
 
     def _begin_run(self) -> None:
         """Forget what an earlier run left behind."""
-        self._progress.stop_reason = None
-        self._progress.batch = 0
-        self._progress.position = "batch"
+        self._progress.begin_run()
         self.unfinished = None
         self._control = Control()
         self._guard.reset()
@@ -575,6 +573,11 @@ class Trainer:
 def device_of(module: nn.Module) -> torch.device:
     """Return the device of a module's first parameter, or the CPU if it has none."""
     return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
+def name_for_people(thing: Any) -> str:
+    """Return the name of a function or class, or of the class of an object."""
+    return str(getattr(thing, "__name__", type(thing).__name__))
 
 
 def _at_least_one(name: str, number: Any) -> Any:
