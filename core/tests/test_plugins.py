@@ -155,6 +155,17 @@ def test_the_command_line_has_the_last_word(bundles: None) -> None:
     assert list(after(["zoo"], "no:lion")) == ["zebra"]
 
 
+def test_what_the_script_names_itself_stays_when_the_command_line_adds_a_bundle(bundles: None) -> None:
+    from fit_bundles import Lion
+
+    own = Lion(volume=77)
+    for script, volume in ([own], 77), (["lion:volume=5"], 5):
+        trainer = tiny_trainer(plugins=script)
+        trainer.use(["louder"])
+        assert list(trainer.plugins) == ["lion", "zebra"]
+        assert trainer.plugins["lion"].volume == volume
+
+
 def test_options_are_converted_by_type_hints(zoo: None) -> None:
     lion = tiny_trainer(plugins=["lion:volume=11,mood=wild,names=[a,b]"]).plugins["lion"]
     assert (lion.volume, lion.mood, lion.names) == (11, "wild", ["a", "b"])

@@ -170,6 +170,8 @@ def _lay_over(requests: list[Request], later: Request) -> None:
     same = next((r for r in requests if r.name == later.name), None)
     if same is None:
         requests.append(later)
+    elif later.bundles and not same.bundles:
+        return  # what the script names explicitly stands; a bundle only fills in the rest
     elif same.entry is None or same.target is not None:
         if later.options:
             raise FitError(
