@@ -284,3 +284,9 @@ def test_a_hook_that_is_not_due_is_not_called() -> None:
 
     # What is read off the state is a property: one call for the counter, none for the hook.
     assert calls([Plugin()]) == calls([]) + 1
+
+
+@pytest.mark.parametrize("text", ["2000000 steps", "0.000001 seconds", "1 epoch", "2 batches", "1.5 hours"])
+def test_an_interval_reads_what_it_shows(text: str) -> None:
+    assert str(Every(text)) == text
+    assert Every(Every(text)) == Every(text)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fit_core.batch import map_structure, tensors
 from fit_core.errors import FitError
+from fit_core.seeded import order_generator
 
 
 class ArrayBatches:
@@ -18,20 +19,27 @@ class ArrayBatches:
     Args:
         arrays: tensors of the same length, nested in tuples, lists and dicts.
         batch_size: samples per batch; the last one may be smaller.
-        shuffle: a new order at each pass, drawn from torch's random state.
+        shuffle: a new order at each pass.
+        seed: the order is a function of it and the pass; None: it is drawn from torch's random state.
     """
 
-    def __init__(self, arrays: Any, batch_size: int, shuffle: bool) -> None:
+    def __init__(self, arrays: Any, batch_size: int, shuffle: bool, seed: int | None = None) -> None:
         self.arrays = arrays
         self.batch_size = batch_size
         self.shuffle = shuffle
+        self.seed = seed
+        self.number = 1
         self.samples = len(next(tensors(arrays)))
+
+    def begin_pass(self, number: int) -> None:
+        """Set which pass over the data comes next."""
+        self.number = number
 
     def __len__(self) -> int:
         return -(-self.samples // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
-        order = torch.randperm(self.samples) if self.shuffle else None
+        order = torch.randperm(self.samples, generator=order_generator(self.seed, self.number)) if self.shuffle else None
         for start in range(0, self.samples, self.batch_size):
             part = slice(start, start + self.batch_size)
             yield gather(self.arrays, part if order is None else order[part])  # no local name: it would keep the batch alive

@@ -8,9 +8,11 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from fit_core.errors import FitError, did_you_mean
+from fit_core.state import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,7 +73,8 @@ class Every:
         return self.number * COUNTERS[self.unit][1]
 
     def __str__(self) -> str:
-        return f"{self.number:g} {self.unit}" + ("" if self.number == 1 else "es" if self.unit == "batch" else "s")
+        number = f"{self.number:.0f}" if self.number % 1 == 0 else f"{self.number:f}".rstrip("0")
+        return f"{number} {self.unit}" + ("" if self.number == 1 else "es" if self.unit == "batch" else "s")
 
     def __repr__(self) -> str:
         return f"Every({str(self)!r})"
@@ -259,6 +262,41 @@ class Delay(Gate):
 
     def __str__(self) -> str:
         return f"delayed by {self.cadence.interval}"
+
+
+COUNTS = {"step": attrgetter("step"), "batch": attrgetter("batch_count"), "epoch": attrgetter("epoch")}
+
+
+class Due:
+    """When the loop itself does something: after a batch, or at the end of an epoch.
+
+    Args:
+        interval: how often.
+        progress: of the run; the counting goes on from where it is.
+    """
+
+    def __init__(self, interval: str | Every, progress: Progress) -> None:
+        interval = Every(interval)
+        self.per_epoch = interval.unit == "epoch"
+        self._read: Callable[[Progress], float] = COUNTS.get(interval.unit, lambda _: time.monotonic())
+        self._gate = Gate(Cadence("every", interval))
+        self._gate.start()
+        self._gate.advance(self._read(progress))
+
+    def after_batch(self, progress: Progress) -> bool:
+        """Whether it is due now that a batch is done; counts on if so."""
+        return not self.per_epoch and self._due(progress)
+
+    def after_epoch(self, progress: Progress) -> bool:
+        """Whether it is due now that an epoch's training is done; counts on if so."""
+        return self.per_epoch and self._due(progress)
+
+    def _due(self, progress: Progress) -> bool:
+        count = self._read(progress)
+        if count < self._gate.next:
+            return False
+        self._gate.advance(count)
+        return True
 
 
 def gate(cadence: Cadence) -> Gate:

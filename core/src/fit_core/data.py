@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Sized
+from itertools import islice
 from typing import Any
 
 import torch
@@ -11,39 +12,60 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from fit_core.arrays import ArrayBatches, are_arrays, as_tensors, first_array, is_array
 from fit_core.errors import FitError
+from fit_core.seeded import SeededLoader, can_be_seeded
 from fit_core.state import Progress
 
 SOURCES = "a DataLoader, an iterable of batches, a Dataset, a list of samples, or arrays"
 
 
-def as_batches(data: Any, batch_size: int | None, shuffle: bool, name: str, floating: torch.dtype = torch.float32) -> Iterable[Any]:
+def as_batches(
+    data: Any, batch_size: int | None, shuffle: bool, name: str, floating: torch.dtype = torch.float32, seed: int | None = None
+) -> Iterable[Any]:
     """Return an iterable of batches.
 
     Args:
-        data: a `DataLoader` or another iterable of batches (used untouched); a `Dataset`, or another object with a length
+        data: a `DataLoader` or another iterable of batches (used untouched without a seed); a `Dataset`, or another object with a length
             and indices; a list of samples; a tensor, array or table, alone or nested in tuples and dicts.
         batch_size: for samples and arrays; 32 if None.
         shuffle: whether samples and arrays are shuffled at each pass.
         name: what an error calls it.
         floating: the floating type of the model, which arrays of float64 take.
+        seed: the order of samples, arrays and `DataLoader`s, and what is drawn while a batch is loaded, are functions of it.
 
     Raises:
         FitError: it is none of these, is empty, or its arrays differ in length.
     """
     if are_arrays(data):
-        return ArrayBatches(as_tensors(data, name, floating), _positive(batch_size), shuffle)
+        return ArrayBatches(as_tensors(data, name, floating), _positive(batch_size), shuffle, seed)
     if isinstance(data, (str, bytes, dict)):
         raise FitError(f"{name} must be {SOURCES}, not {type(data).__name__}")
     if isinstance(data, IterableDataset):
         return DataLoader(data, batch_size=_positive(batch_size))
     if _gives_samples(data):
         _check_not_empty(data, name)
-        return DataLoader(data, batch_size=_positive(batch_size), shuffle=shuffle)
+        return _seeded(DataLoader(data, batch_size=_positive(batch_size), shuffle=shuffle), seed)
     if not isinstance(data, Iterable):
         hint = f"; call it: {name}={data.__name__}()" if inspect.isfunction(data) else ""
         raise FitError(f"{name} must be {SOURCES}, not {type(data).__name__}{hint}")
     _check_not_empty(data, name)
+    return _seeded(data, seed)
+
+
+def _seeded(data: Iterable[Any], seed: int | None) -> Iterable[Any]:
+    return SeededLoader(data, seed) if seed is not None and isinstance(data, DataLoader) and can_be_seeded(data) else data
+
+
+def begin_pass(data: Iterable[Any], number: int) -> Iterable[Any]:
+    """Tell data whose order is a function of a seed which pass comes next, and return it."""
+    source = data.data if isinstance(data, Limited) else data
+    if isinstance(source, (ArrayBatches, SeededLoader)):
+        source.begin_pass(number)
     return data
+
+
+def makes_batches(data: Any) -> bool:
+    """Tell what comes in batches already, so that `batch_size` does nothing."""
+    return not (are_arrays(data) or isinstance(data, IterableDataset) or _gives_samples(data))
 
 
 def _gives_samples(data: Any) -> bool:
@@ -87,6 +109,7 @@ class VirtualEpochs:
         self.size = size
         self.name = name
         self._iterator: Iterator[Any] = iter(())
+        self._pass = 0
         self._read: int | None = None
 
     def __len__(self) -> int:
@@ -101,7 +124,8 @@ class VirtualEpochs:
             self._read = (self._read or 0) + 1
             return item
         self._check_complete()
-        self._iterator, read, self._read = iter(self.data), self._read, 0
+        self._pass += 1
+        self._iterator, read, self._read = iter(begin_pass(self.data, self._pass)), self._read, 0
         for item in self._iterator:
             self._read = 1
             return item
@@ -116,6 +140,28 @@ class VirtualEpochs:
                 f"{self.name} gave {self._read} batches, but its length is {said}; "
                 "mend its __len__, or look for a StopIteration raised in its dataset"
             )
+
+
+class Limited:
+    """The first batches of data; every attribute of theirs can be reached through this.
+
+    Args:
+        data: the batches.
+        size: how many of them at most.
+    """
+
+    def __init__(self, data: Iterable[Any], size: int) -> None:
+        self.data = data
+        self.size = size
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(self.data, self.size)
+
+    def __len__(self) -> int:
+        return min(len(self.data), self.size)  # type: ignore[arg-type]  # a TypeError says that there is no length
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.data, name)
 
 
 class NoData:

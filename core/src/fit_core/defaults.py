@@ -70,7 +70,8 @@ def compute_loss(trainer: Trainer, state: State) -> Tensor:
     try:
         return trainer.criterion(state)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        error.add_note(f"the loss was computed from outputs {describe(state.outputs)} and targets {describe(state.targets)}")
+        missing = "; the batch has no targets: data must give (inputs, targets)" if state.targets is None else ""
+        error.add_note(f"the loss was computed from outputs {describe(state.outputs)} and targets {describe(state.targets)}{missing}")
         raise
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fit_core.data import check_count, counted, length
+from fit_core.data import begin_pass, check_count, counted, length
 from fit_core.metrics import Meter, Row
 from fit_core.modes import eval_mode, random_states_aside
 from fit_core.state import Phase, State
@@ -69,7 +69,7 @@ class Evaluation:
     def evaluate_batches(self) -> None:
         """Evaluate one batch after the other."""
         trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
-        source = counted(self.batches, hooks.altered("iter_batches"))
+        source = counted(begin_pass(self.batches, progress.epoch), hooks.altered("iter_batches"))
         for batch in hooks.iter_batches(trainer, state, source):
             progress.begin_batch()
             state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)

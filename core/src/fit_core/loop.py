@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from fit_core.data import check_count, counted, length
+from fit_core.cadence import Due
+from fit_core.data import begin_pass, check_count, counted, length
 from fit_core.ending import ending
 from fit_core.evaluation import Evaluation
 from fit_core.metrics import Meter, Row
@@ -40,13 +41,18 @@ class Fit:
         batches: the training data.
         validation: validation data by the prefix of its values in the row.
         length: when it is done.
+        val_due: when to validate.
     """
 
-    def __init__(self, trainer: Trainer, batches: Iterable[Any], validation: dict[str, Iterable[Any]], length: Length) -> None:
+    def __init__(
+        self, trainer: Trainer, batches: Iterable[Any], validation: dict[str, Iterable[Any]], length: Length, val_due: Due
+    ) -> None:
         self.trainer = trainer
         self.batches = batches
         self.validation = validation
         self.length = length
+        self.val_due = val_due
+        self.val_values: Row = {}
         self.last_step = math.inf
         self.progress = trainer._progress
         self.meter = Meter(trainer.metrics)
@@ -76,6 +82,7 @@ class Fit:
         if batches is not None:
             estimate = min(estimate, progress.step + batches * self.length.epochs)
         progress.steps_total = None if math.isinf(estimate) else int(estimate)
+        progress.validation = tuple(self.validation)
         switch_to_train(self.trainer.modules(self.state.model))
 
     def done(self) -> bool:
@@ -90,16 +97,16 @@ class Fit:
         self.progress.begin_epoch()
         trainer._control.end_epoch = False
         self.meter.begin(trainer.criterion.sums)
+        self.val_values = {}
         state.row = MappingProxyType({})
         hooks.on_epoch_start(trainer, state)
         if not self.train_pass():
             self.meter.open = False
             trainer.unfinished = {name: value for name, value in self.meter.values().items() if not math.isnan(value)}
             return
-        values: Row = {}
-        for prefix, batches in self.validation.items():
-            values |= Evaluation(trainer, batches, "validate", prefix).run()
-        self.complete_row(values, began)
+        if self.val_due.after_epoch(self.progress):
+            self.validate()
+        self.complete_row(began)
         hooks.on_epoch_end(trainer, state, state.row)
         hooks.on_safe_point(trainer, state)
 
@@ -119,7 +126,7 @@ class Fit:
     def train_batches(self) -> None:
         """Train on one batch after the other until the data or the pass is over."""
         trainer, state, hooks, progress, meter = self.trainer, self.state, self.trainer.hooks, self.progress, self.meter
-        source = counted(self.batches, hooks.altered("iter_batches"))
+        source = counted(begin_pass(self.batches, progress.epoch), hooks.altered("iter_batches"))
         for batch in hooks.iter_batches(trainer, state, source):
             progress.begin_batch()
             progress.batch_count += 1
@@ -134,6 +141,9 @@ class Fit:
             hooks.on_batch_end(trainer, state)
             state.clear_batch()
             trainer._control.end_batch(state.updates.values())
+            if self.val_due.after_batch(progress) and progress.stop_reason is None:
+                self.validate()
+                trainer._log_validation(state, self.val_values)
             hooks.on_safe_point(trainer, state)
             if self.pass_over():
                 return
@@ -144,10 +154,15 @@ class Fit:
         progress = self.progress
         return self.trainer._control.end_epoch or progress.stop_reason is not None or progress.step >= self.last_step
 
-    def complete_row(self, values: Row, began: float) -> None:
+    def validate(self) -> None:
+        """Make a pass over every validation set; the row gets the values of the epoch's last one."""
+        for prefix, batches in self.validation.items():
+            self.val_values |= Evaluation(self.trainer, batches, "validate", prefix).run()
+
+    def complete_row(self, began: float) -> None:
         """Make the row of the epoch; from here on it does not change."""
         trainer, state = self.trainer, self.state
-        row: Row = {"epoch": state.epoch, **self.meter.values(), **values}
+        row: Row = {"epoch": state.epoch, **self.meter.values(), **self.val_values}
         row |= {name: float(rate) for name, rate in trainer._rates().items()}
         row["seconds"] = time.perf_counter() - began
         self.meter.open = False

@@ -50,6 +50,7 @@ class Progress:
     batch_count: int = 0
     step: int = 0
     steps_total: int | None = None
+    validation: tuple[str, ...] = ()
     position: Literal["batch", "epoch"] = "batch"
     resumed: bool = False
     stop_reason: str | None = None
@@ -188,6 +189,11 @@ class State:
     def steps_total(self) -> int | None:
         """An estimate of `step` at the end of this call of `fit`; None if unknown."""
         return self._progress.steps_total
+
+    @property
+    def validation(self) -> tuple[str, ...]:
+        """The prefixes that this call of `fit` gives to values of its validation sets: `("val_",)`; empty without any."""
+        return self._progress.validation
 
     @property
     def position(self) -> Literal["batch", "epoch"]:

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -37,9 +38,14 @@ class Streams:
             yield
 
     def seed_for(self, plugin: str, state: State) -> int:
-        """Return the seed of the next stream of a plugin: 63 bits of a hash."""
+        """Return the seed of the next stream of a plugin."""
         place = (state.phase, state.epoch, state.step, state.batch_count, state.batch)
         asked = state._progress.streams  # of this pass; a nested one counts for itself
         number = asked[plugin] = asked.get(plugin, 0) + 1
-        digest = hashlib.sha256(repr((self._seed, plugin, place, number)).encode()).digest()
-        return int.from_bytes(digest[:8], "big") >> 1
+        return derived_seed(self._seed, plugin, place, number)
+
+
+def derived_seed(*parts: Any) -> int:
+    """Return a seed that depends on nothing but these numbers and words: 63 bits of a hash."""
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

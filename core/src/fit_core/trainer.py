@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -14,15 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fit_core import feeding
 from fit_core import update as stepping
-from fit_core.arrays import are_arrays
-from fit_core.batch import call_model, join, names_state, needs_inputs, to_cpu
+from fit_core.batch import call_model, join, names_state, to_cpu
+from fit_core.cadence import Due, Every
 from fit_core.control import Asked, Control, Kind
 from fit_core.criterion import Criterion
-from fit_core.data import NoData, VirtualEpochs, as_batches
+from fit_core.data import NoData
 from fit_core.ending import ending, mention
 from fit_core.errors import FitError, listed
 from fit_core.evaluation import Evaluation
+from fit_core.feeding import at_least_one
 from fit_core.guard import Guard, Policy
 from fit_core.items import Item
 from fit_core.log import LogBuffer
@@ -56,7 +57,7 @@ class Trainer:
         test_data: see `train_data`.
         epochs: how many epochs `fit` trains if it is told nothing.
         finite: what to do with gradients that are not finite: "stop", "skip" the step, or "off".
-        seed: seeds Python, numpy and torch before the first `fit`; None touches nothing.
+        seed: seeds Python, numpy and torch before the first `fit`, and gives data an order of its own; None touches nothing.
         run_dir: where the run keeps its files; None: a new folder below `runs`, if a plugin needs one.
         log_every: steps between two flushes of logged numbers.
         quiet: print nothing.
@@ -99,7 +100,7 @@ class Trainer:
         self.test_data = test_data
         self.epochs = epochs
         self.seed = seed
-        self.log_every = _at_least_one("log_every", log_every)
+        self.log_every = at_least_one("log_every", log_every)
         self.quiet = quiet
         self.history: list[Row] = []
         self.unfinished: Row | None = None
@@ -135,6 +136,8 @@ class Trainer:
         epochs: float | None = None,
         steps: int | None = None,
         steps_per_epoch: int | None = None,
+        val_every: str | Every = "1 epoch",
+        limit_batches: int | Mapping[str, int] | None = None,
         batch_size: int | None = None,
     ) -> list[Row]:
         """Train, and validate after each epoch if there is validation data.
@@ -147,6 +150,9 @@ class Trainer:
             steps: how many updates of the parameters to make instead; the last epoch may be a short one.
             steps_per_epoch: batches that make an epoch, whatever the data says: each epoch goes on where the last one
                 stopped, and when the data is exhausted it is read again.
+            val_every: how often to validate: "2 epochs", or inside of epochs "500 steps" or "30 minutes". The row has the values
+                of the epoch's last validation, none if there was none.
+            limit_batches: how many batches of each pass to use at most; `{"train": 100, "validate": 10}` for each phase.
             batch_size: for datasets and arrays (32 if None).
 
         Returns:
@@ -160,56 +166,52 @@ class Trainer:
             raise FitError("fit cannot be called from a hook: the run that is going on would lose its place; use another trainer")
         train_data = self.train_data if train_data is None else train_data
         val_data = self.val_data if val_data is None else val_data
-        if train_data is None:
-            train_data = self._no_data(steps, steps_per_epoch)
         epochs = self.epochs if epochs is None and steps is None else epochs
         if epochs is None and steps is None:
             raise FitError("how long to train? pass fit(..., epochs=10) or fit(..., steps=1000)")
-        length = Length(float("inf") if epochs is None else _at_least_one("epochs", epochs), _at_least_one("steps", steps))
+        length = Length(float("inf") if epochs is None else at_least_one("epochs", epochs), at_least_one("steps", steps))
+        batches = feeding.training(self, train_data, batch_size, steps_per_epoch, limit_batches)
+        if isinstance(batches, NoData) and steps is None:
+            raise FitError("how long is an epoch without data? pass fit(steps=1000) or fit(epochs=10, steps_per_epoch=100)")
+        validation = feeding.validation(self, val_data, batch_size, limit_batches)
+        feeding.check_together(train_data, val_data, batch_size)
         if self._seeded is False and self.seed is not None:
             set_seed(self.seed)
             self._seeded = True
-        if train_data is val_data:
-            warnings.warn("training and validation data are the same object: val_ values say nothing about new data", stacklevel=2)
-        batches = self._batches(train_data, batch_size, True, "train_data")
-        sets = {} if val_data is None else {"val_": val_data}
-        if isinstance(val_data, dict) and not are_arrays(val_data):
-            sets = {f"val_{name}_": data for name, data in val_data.items()}
-        validation = {prefix: self._batches(data, batch_size, False, f"{prefix}data") for prefix, data in sets.items()}
-        if batch_size is not None and batches is train_data and all(validation[prefix] is data for prefix, data in sets.items()):
-            raise FitError("batch_size does nothing here: the data makes its own batches")
-        if steps_per_epoch is not None:
-            batches = VirtualEpochs(batches, _at_least_one("steps_per_epoch", steps_per_epoch), "train_data")
-        return Fit(self, batches, validation, length).run()
+        return Fit(self, batches, validation, length, Due(val_every, self._progress)).run()
 
-    def evaluate(self, data: Any = None, *, batch_size: int | None = None) -> Row:
+    def evaluate(self, data: Any = None, *, prefix: str = "test_", batch_size: int | None = None, limit_batches: int | None = None) -> Row:
         """Compute loss and metrics over data, without changing anything.
 
         Args:
             data: as for `fit`; None: the trainer's `test_data`.
+            prefix: goes before the name of every value.
             batch_size: for datasets and arrays (32 if None).
+            limit_batches: how many batches to use at most.
 
         Returns:
-            The values with the prefix `test_`: `{"test_loss": ..., "test_accuracy": ...}`.
+            The values with their prefix: `{"test_loss": ..., "test_accuracy": ...}`. Without targets there is a loss only if
+            the model brings its own, and no metric.
         """
         data = self.test_data if data is None else data
         if data is None:
             raise FitError("there is no data to evaluate: pass evaluate(data) or Trainer(test_data=...)")
-        batches = self._batches(data, batch_size, False, "test_data")
-        return self._evaluate(Evaluation(self, batches, "test", "test_"))
+        batches = self._limited(data, batch_size, limit_batches, "test_data")
+        return self._evaluate(Evaluation(self, batches, "test", prefix))
 
-    def predict(self, data: Any, *, batch_size: int | None = None, with_targets: bool = False) -> Any:
+    def predict(self, data: Any, *, batch_size: int | None = None, limit_batches: int | None = None, with_targets: bool = False) -> Any:
         """Return the outputs of the model for data, joined over batches, on the CPU.
 
         Args:
             data: as for `fit`.
             batch_size: for datasets and arrays (32 if None).
+            limit_batches: how many batches to use at most.
             with_targets: return a pair of outputs and targets, joined likewise.
 
         Returns:
             Tensors (samples, ...) in the nesting of the model's outputs; a list of batches where shapes differ.
         """
-        batches = self._batches(data, batch_size, False, "data")
+        batches = self._limited(data, batch_size, limit_batches, "data")
         outputs: list[Any] = []
         targets: list[Any] = []
 
@@ -524,16 +526,10 @@ class Trainer:
             state.model = self._module = self.hooks.prepare_model(self, state)
             state.device = device_of(state.model)
 
-    def _no_data(self, steps: int | None, steps_per_epoch: int | None) -> NoData:
-        if needs_inputs(self.model):
-            raise FitError("there is no training data: pass fit(train_data, ...) or Trainer(train_data=...)")
-        if steps is None and steps_per_epoch is None:
-            raise FitError("how long is an epoch without data? pass fit(steps=1000) or fit(epochs=10, steps_per_epoch=100)")
-        return NoData()
-
-    def _batches(self, data: Any, batch_size: int | None, shuffle: bool, name: str) -> Iterable[Any]:
-        floating = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), torch.get_default_dtype())
-        return as_batches(data, batch_size, shuffle, name, floating)
+    def _limited(self, data: Any, batch_size: int | None, limit: int | None, name: str) -> Iterable[Any]:
+        found = feeding.limited(feeding.batches(self, data, batch_size, name), limit, "validate")
+        feeding.check_together(data, None, batch_size)
+        return found
 
     def _build_updates(self, state: State) -> None:
         if self._updates:
@@ -559,6 +555,11 @@ class Trainer:
         single = len(self._updates) == 1
         return {"lr" if single else f"{update.name}_lr": update.lr for update in self._updates.values()}
 
+    def _log_validation(self, state: State, values: Row) -> None:
+        if self._logs and values:
+            self._log.add(state, values, "validate")
+            self._flush(state)
+
     def _log_row(self, state: State) -> None:
         if self._logs:
             self._log.add(state, {f"epoch/{name}": value for name, value in state.row.items() if name != "epoch"})
@@ -578,11 +579,3 @@ def device_of(module: nn.Module) -> torch.device:
 def name_for_people(thing: Any) -> str:
     """Return the name of a function or class, or of the class of an object."""
     return str(getattr(thing, "__name__", type(thing).__name__))
-
-
-def _at_least_one(name: str, number: Any) -> Any:
-    """Return a whole number above 0, infinity or None as it is."""
-    whole = isinstance(number, int) or number in (None, float("inf"))
-    if not whole or (number is not None and number < 1):
-        raise FitError(f"{name} must be at least 1 and whole, not {number!r}")
-    return number

@@ -119,3 +119,11 @@ def test_patience_can_be_saved() -> None:
     second.load_state_dict(first.state_dict())
     assert [second.over(5.0, 4), second.over(5.0, 5)] == [False, True]
     assert (second.best, second.best_epoch) == (2.0, 2)
+
+
+def test_it_waits_in_epochs_without_validation(tiny_trainer: TinyTrainer) -> None:
+    trainer = tiny_trainer(plugins=[EarlyStopping(patience=2, min_delta=100)])
+    rows = trainer.fit(epochs=20, val_every="2 epochs")
+    assert [row["epoch"] for row in rows if "val_loss" in row] == [2, 4, 6]
+    with pytest.raises(FitError, match="'val_los', but the row has"):
+        tiny_trainer(plugins=[EarlyStopping(monitor="val_los", mode="min")]).fit(epochs=2)

@@ -51,7 +51,7 @@ class EarlyStopping:
     @hookimpl
     def on_epoch_end(self, trainer: Trainer, state: State, row: Mapping[str, float]) -> None:
         if self.monitor not in row:
-            if self.strict:
+            if self.strict and not self._waits(state, row):
                 raise FitError(f"early-stopping monitors {self.monitor!r}, but the row has: {listed(row)}{did_you_mean(self.monitor, row)}")
             return
         if self._patience.over(row[self.monitor], state.epoch):
@@ -59,6 +59,11 @@ class EarlyStopping:
             trainer.stop(
                 f"{self.monitor} has not improved on {best} (epoch {self._patience.best_epoch}) for {self._patience.patience} epochs"
             )
+
+    def _waits(self, state: State, row: Mapping[str, float]) -> bool:
+        """Whether the value is one of a validation that this epoch did not have."""
+        prefix = next((prefix for prefix in state.validation if self.monitor.startswith(prefix)), None)
+        return prefix is not None and not any(name.startswith(prefix) for name in row)
 
     def state_dict(self) -> dict[str, float]:
         """Return the best value and the misses since."""

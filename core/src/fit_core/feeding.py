@@ -1,0 +1,111 @@
+"""What `fit` is fed with: batches to train on, sets to validate on, as long and as often as was asked."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from fit_core.arrays import are_arrays
+from fit_core.batch import needs_inputs
+from fit_core.data import Limited, NoData, VirtualEpochs, as_batches, makes_batches
+from fit_core.errors import FitError, did_you_mean
+
+if TYPE_CHECKING:
+    from fit_core.trainer import Trainer
+
+Limits = int | Mapping[str, int] | None
+LIMITED = ("train", "validate")
+
+
+def training(trainer: Trainer, data: Any, batch_size: int | None, steps_per_epoch: int | None, limits: Limits) -> Iterable[Any]:
+    """Return the batches to train on.
+
+    Args:
+        trainer: whose model decides whether it can go without data.
+        data: anything sensible; None for a model that needs no inputs.
+        batch_size: for datasets and arrays.
+        steps_per_epoch: batches that make an epoch.
+        limits: batches of each phase at most.
+
+    Raises:
+        FitError: there is no data, or it is not what it should be.
+    """
+    if data is None and needs_inputs(trainer.model):
+        raise FitError("there is no training data: pass fit(train_data, ...) or Trainer(train_data=...)")
+    found = NoData() if data is None else batches(trainer, data, batch_size, "train_data", shuffle=True)
+    if steps_per_epoch is not None:
+        found = VirtualEpochs(found, at_least_one("steps_per_epoch", steps_per_epoch), "train_data")
+    return limited(found, limits, "train")
+
+
+def validation(trainer: Trainer, data: Any, batch_size: int | None, limits: Limits) -> dict[str, Iterable[Any]]:
+    """Return the sets to validate on, by the prefix of their values in the row.
+
+    Args:
+        trainer: whose model decides about types.
+        data: anything sensible, or a dict of several sets, or None.
+        batch_size: for datasets and arrays.
+        limits: batches of each phase at most.
+    """
+    return {
+        prefix: limited(batches(trainer, one, batch_size, f"{prefix}data"), limits, "validate") for prefix, one in several(data).items()
+    }
+
+
+def several(data: Any) -> dict[str, Any]:
+    """Return validation data by prefix: one set, or a dict of them; a dict of arrays is one."""
+    if data is None:
+        return {}
+    if isinstance(data, dict) and not are_arrays(data):
+        return {f"val_{name}_": one for name, one in data.items()}
+    return {"val_": data}
+
+
+def batches(trainer: Trainer, data: Any, batch_size: int | None, name: str, shuffle: bool = False) -> Iterable[Any]:
+    """Return the batches of data, as the model wants them."""
+    floating = next((p.dtype for p in trainer.model.parameters() if p.is_floating_point()), torch.get_default_dtype())
+    return as_batches(data, batch_size, shuffle, name, floating, trainer.seed)
+
+
+def limited(found: Iterable[Any], limits: Limits, phase: str) -> Iterable[Any]:
+    """Return the first batches of a phase, if it has a limit.
+
+    Raises:
+        FitError: there is no such phase, or a limit is below 1.
+    """
+    if isinstance(limits, Mapping):
+        for name in limits:
+            if name not in LIMITED:
+                raise FitError(f"limit_batches has no phase {name!r} (phases: train, validate){did_you_mean(name, LIMITED)}")
+    limit = limits.get(phase) if isinstance(limits, Mapping) else limits
+    return found if limit is None else Limited(found, at_least_one("limit_batches", limit))
+
+
+def check_together(train_data: Any, val_data: Any, batch_size: int | None) -> None:
+    """Look at training and validation data together.
+
+    Raises:
+        FitError: `batch_size` is given, and no data needs it.
+    """
+    if train_data is None:
+        return
+    if train_data is val_data:
+        warnings.warn("training and validation data are the same object: val_ values say nothing about new data", stacklevel=4)
+    if batch_size is not None and all(map(makes_batches, [train_data, *several(val_data).values()])):
+        raise FitError("batch_size does nothing here: the data makes its own batches")
+
+
+def at_least_one(name: str, number: Any) -> Any:
+    """Return a whole number above 0, infinity or None as it is.
+
+    Raises:
+        FitError: it is something else.
+    """
+    whole = (isinstance(number, int) and not isinstance(number, bool)) or number in (None, math.inf)
+    if not whole or (number is not None and number < 1):
+        raise FitError(f"{name} must be at least 1 and whole, not {number!r}")
+    return number
