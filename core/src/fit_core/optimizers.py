@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Update:
     @property
     def params(self) -> list[Tensor]:
         """The parameters that the optimizers own now."""
-        return [p for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]]
+        return [p for optimizer in self.optimizers for p in parameters_of(optimizer)]
 
     def zero_grad(self) -> None:
         """Clear every gradient, and begin a new window."""
@@ -60,37 +60,90 @@ class Update:
         return f"Update({self.name!r}, {', '.join(type(o).__name__ for o in self.optimizers)}, steps={self.steps})"
 
 
-def build_optimizer(optimizer: Any, param_groups: Iterable[Any]) -> Optimizer:
-    """Return a ready optimizer: the given one, or what a callable makes of the parameters.
+def build_optimizers(optimizer: Any, groups: Callable[[], list[Any]]) -> tuple[list[Optimizer], list[Any]]:
+    """Return the optimizers of an update, ready, and the parameter groups that a callable among them was given.
+
+    Args:
+        optimizer: a torch optimizer; a callable, which gets the parameters; or a list of them, in which a callable gets what
+            the ready ones don't hold.
+        groups: returns what there is to train; asked only if there is a callable.
 
     Raises:
-        FitError: it is neither, or the callable made no torch optimizer.
+        FitError: one is neither, a list has several callables, or a callable made no torch optimizer.
     """
-    if isinstance(optimizer, Optimizer):
-        return optimizer
-    if not callable(optimizer):
-        raise FitError(
-            f"optimizer must be a torch optimizer or a callable that makes one of the parameters, not {type(optimizer).__name__}; "
-            "try partial(torch.optim.SGD, lr=0.1)"
-        )
-    param_groups = list(param_groups)
-    if not param_groups:
+    given = optimizer if isinstance(optimizer, list) else [optimizer]
+    makers = [one for one in given if not isinstance(one, Optimizer)]
+    for maker in makers:
+        if not callable(maker):
+            raise FitError(
+                f"optimizer must be a torch optimizer or a callable that makes one of the parameters, not {type(maker).__name__}; "
+                "try partial(torch.optim.SGD, lr=0.1)"
+            )
+    if len(makers) > 1:
+        raise FitError("a list of optimizers can have one callable, which gets what the others don't hold; make the others ready")
+    if not given:
+        raise FitError("the list of optimizers is empty")
+    held = {id(p) for one in given if isinstance(one, Optimizer) for p in parameters_of(one)}
+    found = without(groups(), held) if makers else []
+    return [one if isinstance(one, Optimizer) else make_optimizer(one, found) for one in given], found
+
+
+def make_optimizer(maker: Callable[[Any], Any], groups: list[Any]) -> Optimizer:
+    """Return what a callable makes of the parameters."""
+    if not groups:
         raise FitError("there is nothing to train: no parameter of the model requires a gradient")
-    built = optimizer(param_groups)
+    built = maker(groups)
     if not isinstance(built, Optimizer):
-        raise FitError(f"optimizer={optimizer!r} returned {type(built).__name__}, not a torch optimizer")
+        raise FitError(f"optimizer={maker!r} returned {type(built).__name__}, not a torch optimizer")
     return built
 
 
-def check_parameters(update: Update, modules: Iterable[nn.Module]) -> None:
-    """Refuse an optimizer that trains nothing of the model.
+def parameters_of(optimizer: Optimizer) -> list[Tensor]:
+    """Return every parameter that an optimizer holds now."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def without(groups: Iterable[Any], held: set[int]) -> list[Any]:
+    """Return parameters, pairs with a name, or groups of them, without those held already; empty groups are left out."""
+    left: list[Any] = []
+    for group in groups:
+        if isinstance(group, dict):
+            params = without([group["params"]] if isinstance(group["params"], Tensor) else group["params"], held)
+            left += [group | {"params": params}] if params else []
+        elif id(tensor_of(group)) not in held:
+            left.append(group)
+    return left
+
+
+def tensor_of(item: Any) -> Any:
+    """Return the parameter of an item of a group: itself, or of a pair with its name."""
+    return item[1] if isinstance(item, tuple) else item
+
+
+def check_parameters(update: Update, modules: Iterable[nn.Module], groups: Iterable[Any]) -> None:
+    """Refuse optimizers that train something else than the model.
+
+    Args:
+        update: whose optimizers they are.
+        modules: the model, and a loss with parameters.
+        groups: further parameters, which a plugin gave.
 
     Raises:
-        FitError: none of its parameters belongs to one of the modules.
+        FitError: a parameter belongs to none of these, or to two optimizers.
     """
     known = {id(p) for module in modules for p in module.parameters()}
-    if not any(id(p) in known for p in update.params):
+    params = update.params
+    if not any(id(p) in known for p in params):
         raise FitError(
             f"the optimizer of update {update.name!r} holds none of the model's parameters; "
             "build it from model.parameters(), or pass partial(torch.optim.SGD, lr=0.1) and let fit do it"
         )
+    known |= {id(tensor_of(p)) for group in groups for p in (group["params"] if isinstance(group, dict) else [group])}
+    foreign = [p for p in params if id(p) not in known]
+    if foreign:
+        raise FitError(
+            f"the optimizer of update {update.name!r} holds {len(foreign)} parameters that are neither the model's nor the loss's, the "
+            f"first of shape {tuple(foreign[0].shape)}; was the model changed after the optimizer was made?"
+        )
+    if len({id(p) for p in params}) < len(params):
+        raise FitError(f"two optimizers of update {update.name!r} hold the same parameter; each needs its own")

@@ -31,7 +31,7 @@ from fit_core.loop import Fit, Length
 from fit_core.metrics import Meter, Metric, Row, resolve_metrics
 from fit_core.modes import set_seed
 from fit_core.naming import FunctionPlugin, ScriptPlugin
-from fit_core.optimizers import Update, build_optimizer, check_parameters
+from fit_core.optimizers import Update, build_optimizers, check_parameters
 from fit_core.plan import Hooks, Tracer
 from fit_core.plugins import NO_SETTINGS, Member, register, resolve
 from fit_core.requests import BUILTIN, Settings
@@ -40,6 +40,7 @@ from fit_core.state import Moment, Phase, Progress, State
 from fit_core.streams import Streams
 
 OptimizerLike = Optimizer | Callable[[Iterable[Any]], Optimizer]
+Optimizers = OptimizerLike | list[OptimizerLike]
 
 
 class Trainer:
@@ -48,8 +49,8 @@ class Trainer:
     Args:
         model: any module.
         loss_fn: `loss_fn(outputs, targets)`, a function or a module; None if the outputs carry a loss, or only to predict.
-        optimizer: a torch optimizer, or a callable that makes one of the parameters (`partial(SGD, lr=0.1)`); None
-            if nothing is to be trained.
+        optimizer: a torch optimizer, or a callable that makes one of the parameters (`partial(SGD, lr=0.1)`); a list of
+            them, which step together; None if nothing is to be trained.
         metrics: names ("accuracy"), callables `(outputs, targets)`, or metric objects.
         plugins: names with options ("early-stopping:patience=3"), objects, functions, modules, or pairs with a name.
         train_data: what `fit` trains on if it is given nothing; likewise `val_data`, and `test_data` for `evaluate`.
@@ -75,7 +76,7 @@ class Trainer:
         self,
         model: nn.Module,
         loss_fn: Callable[..., Tensor] | None = None,
-        optimizer: OptimizerLike | None = None,
+        optimizer: Optimizers | None = None,
         *,
         metrics: Iterable[str | Metric | Callable[[Any, Any], Any]] = (),
         plugins: Iterable[Any] = (),
@@ -347,7 +348,8 @@ class Trainer:
 
     def __repr__(self) -> str:
         """Show model, loss, updates, metrics and plugins on one screen."""
-        optimizer = name_for_people(self.optimizer.func if isinstance(self.optimizer, partial) else self.optimizer)
+        given = self.optimizer if isinstance(self.optimizer, list) else [self.optimizer]
+        optimizer = ", ".join(name_for_people(one.func if isinstance(one, partial) else one) for one in given)
         loss = name_for_people(self.loss_fn)
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         lines = {
@@ -370,6 +372,11 @@ class Trainer:
             if error is None:
                 raise
             mention(error, [raised])
+
+    @property
+    def updates(self) -> Mapping[str, Update]:
+        """Every update by name; none before the first `fit`, which makes them."""
+        return MappingProxyType(self._updates)
 
     @property
     def loss_fn(self) -> Callable[..., Tensor] | None:
@@ -536,10 +543,9 @@ class Trainer:
             return
         if self.optimizer is None:
             raise FitError("there is no optimizer to train with: pass Trainer(model, loss_fn, optimizer)")
-        ready = isinstance(self.optimizer, Optimizer)
-        groups = [] if ready else self.hooks.param_groups(self, state)
-        update = Update("main", [build_optimizer(self.optimizer, groups)])
-        check_parameters(update, self.modules(state.model))
+        optimizers, groups = build_optimizers(self.optimizer, lambda: self.hooks.param_groups(self, state))
+        update = Update("main", optimizers)
+        check_parameters(update, self.modules(state.model), groups)
         update.zero_grad()
         self._updates["main"] = self._first_update = update
 

@@ -1,0 +1,105 @@
+"""What may be given as optimizer, and whose parameters it may hold."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD, Adam
+
+from fit_core import FitError, Trainer, hookimpl
+from fit_core.testing import tiny_trainer
+
+
+def linear() -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(4, 3)
+
+
+def test_a_list_is_one_update_with_one_forward() -> None:
+    calls = []
+    model = linear()
+    model.register_forward_hook(lambda *_: calls.append(1))
+    trainer = tiny_trainer(model=model, optimizer=[SGD([model.weight], lr=0.1), Adam([model.bias])], val_data=None)
+    trainer.fit(epochs=1)
+    assert len(calls) == 2
+    assert list(trainer.updates) == ["main"]
+    assert (trainer.updates["main"].steps, len(trainer.updates["main"].optimizers)) == (2, 2)
+    assert "SGD, Adam" in repr(trainer)
+
+
+def test_a_callable_in_a_list_gets_what_the_others_do_not_hold() -> None:
+    model = linear()
+    trainer = tiny_trainer(model=model, optimizer=[SGD([model.weight], lr=0.1), partial(Adam, lr=0.01)])
+    assert "SGD, Adam" in repr(trainer)
+    trainer.fit(epochs=1)
+    sgd, adam = trainer.updates["main"].optimizers
+    assert [id(p) for p in adam.param_groups[0]["params"]] == [id(model.bias)]
+    assert sgd is trainer.optimizer[0]  # type: ignore[index]
+
+
+class Scale(nn.Module):
+    """A loss with a parameter of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        return nn.functional.cross_entropy(outputs * self.scale, targets)
+
+
+def test_the_parameters_of_a_loss_may_be_trained() -> None:
+    model, loss_fn = linear(), Scale()
+    tiny_trainer(model=model, loss_fn=loss_fn, optimizer=SGD([*model.parameters(), loss_fn.scale], lr=0.1)).fit(epochs=1)
+    assert loss_fn.scale.item() != 1
+
+
+def test_a_plugin_may_give_parameters() -> None:
+    free, named = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
+
+    @hookimpl
+    def param_groups(trainer: Trainer) -> list[Any]:
+        return [{"params": trainer.model.parameters()}, {"params": free, "lr": 0.5}, {"params": [("named", named)]}]
+
+    def make(groups: list[Any]) -> SGD:
+        assert [len(group["params"]) for group in groups] == [2, 1, 1]
+        return SGD(groups[:2], lr=0.1)
+
+    trainer = tiny_trainer(optimizer=make, plugins=[param_groups])
+    trainer.fit(epochs=1)
+    assert any(p is free for p in trainer.updates["main"].params)
+
+
+def mistakes() -> dict[str, tuple[dict[str, Any], str]]:
+    model, other = linear(), linear()
+    changed = linear()
+    before = SGD(changed.parameters(), lr=0.1)
+    changed.weight = nn.Parameter(torch.zeros(3, 4))
+    return {
+        "foreign": (
+            {"model": model, "optimizer": SGD([*model.parameters(), *other.parameters()], lr=0.1)},
+            r"holds 2 parameters that are neither the model's nor the loss's, the first of shape \(3, 4\); was the model changed",
+        ),
+        "changed": ({"model": changed, "optimizer": before}, "holds 1 parameters that are neither .* was the model changed"),
+        "overlap": (
+            {"model": model, "optimizer": [SGD(model.parameters(), lr=0.1), Adam([model.bias])]},
+            "two optimizers of update 'main' hold the same parameter",
+        ),
+        "two callables": ({"optimizer": [partial(SGD, lr=0.1), Adam]}, "a list of optimizers can have one callable"),
+        "empty": ({"optimizer": []}, "the list of optimizers is empty"),
+        "nothing left": (
+            {"model": model, "optimizer": [SGD(model.parameters(), lr=0.1), partial(Adam, lr=0.1)]},
+            "there is nothing to train",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", mistakes())
+def test_mistakes(name: str) -> None:
+    changes, message = mistakes()[name]
+    with pytest.raises(FitError, match=message):
+        tiny_trainer(**changes).fit(epochs=1)
