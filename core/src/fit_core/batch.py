@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -141,6 +142,9 @@ def call_model(model: nn.Module, inputs: Any, extra: dict[str, Any]) -> Any:
 def join(outputs: list[Any]) -> Any:
     """Join the outputs of several batches along the first dimension, in any nesting; numbers become a vector.
 
+    Args:
+        outputs: emptied on the way, so that there are never two copies of all of them.
+
     Returns:
         Joined tensors in the nesting of one batch; where shapes differ, the list of all batches.
     """
@@ -151,13 +155,29 @@ def join(outputs: list[Any]) -> Any:
         return first
     if isinstance(first, Tensor):
         fitting = all(isinstance(o, Tensor) and o.dim() and o.shape[1:] == first.shape[1:] for o in outputs)
-        return torch.cat(outputs) if fitting else outputs
+        return concatenate(outputs) if fitting else outputs
     if isinstance(first, dict) and all(isinstance(o, dict) and o.keys() == first.keys() for o in outputs):
-        return with_items(first, {key: join([o[key] for o in outputs]) for key in first})
+        by_key = {key: [o[key] for o in outputs] for key in first}
+        outputs.clear()
+        return with_items(first, {key: join(column) for key, column in by_key.items()})
     if isinstance(first, (tuple, list)) and all(isinstance(o, type(first)) and len(o) == len(first) for o in outputs):
-        columns = [join(list(column)) for column in zip(*outputs, strict=True)]
-        return type(first)(*columns) if hasattr(first, "_fields") else type(first)(columns)
+        columns = [list(column) for column in zip(*outputs, strict=True)]
+        outputs.clear()
+        joined = [join(column) for column in columns]
+        return type(first)(*joined) if hasattr(first, "_fields") else type(first)(joined)
     return outputs
+
+
+def concatenate(parts: list[Tensor]) -> Tensor:
+    """Return the parts as one tensor, releasing each as soon as it is copied."""
+    dtype = functools.reduce(torch.promote_types, (part.dtype for part in parts))
+    result = torch.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=dtype)
+    end = len(result)
+    while parts:
+        part = parts.pop()
+        result[end - len(part) : end] = part
+        end -= len(part)
+    return result
 
 
 def to_cpu(value: Any) -> Any:

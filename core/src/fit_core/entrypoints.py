@@ -12,6 +12,7 @@ from fit_core.hookspecs import specs_in
 PLUGINS = "fit.plugins"
 METRICS = "fit.metrics"
 HOOKSPECS = "fit.hookspecs"
+COMMANDS = "fit.commands"
 
 KNOWN_PACKAGES = {
     "csv": "fit-logging",

@@ -11,7 +11,7 @@ import torch
 
 from fit_core.arrays import are_arrays
 from fit_core.batch import needs_inputs
-from fit_core.data import Limited, NoData, VirtualEpochs, as_batches, makes_batches
+from fit_core.data import Limited, NoData, VirtualEpochs, as_batches, length, makes_batches
 from fit_core.errors import FitError, did_you_mean
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ def batches(trainer: Trainer, data: Any, batch_size: int | None, name: str, shuf
     """Return the batches of data, as the model wants them."""
     floating = next((p.dtype for p in trainer.model.parameters() if p.is_floating_point()), torch.get_default_dtype())
     return as_batches(data, batch_size, shuffle, name, floating, trainer.seed)
+
+
+def lengths(trainer: Trainer) -> dict[str, int | None]:
+    """Return how many batches a pass over each of the trainer's data has, by name; None if unknown."""
+    named = {"train_data": trainer.train_data, **{f"{prefix}data": one for prefix, one in several(trainer.val_data).items()}}
+    named |= {"test_data": trainer.test_data}
+    return {name: length(batches(trainer, data, None, name)) for name, data in named.items() if data is not None}
 
 
 def limited(found: Iterable[Any], limits: Limits, phase: str) -> Iterable[Any]:

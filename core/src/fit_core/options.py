@@ -116,6 +116,17 @@ def convert(value: Any, hint: Any, who: str) -> Any:
     raise FitError(f"{who} must be {describe(hint)}, not {value!r}")
 
 
+def as_text(value: Any) -> str:
+    """Write a value so that `convert` reads the same again."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, enum.Enum):
+        return value.name.lower()
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(as_text, value))}]"
+    return str(value)
+
+
 def describe(hint: Any) -> str:
     """Name a type hint for people."""
     names = []

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fit_core.errors import FitError
+from fit_core.options import as_text
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
@@ -51,8 +52,25 @@ def make_folder(folder: Path, exist_ok: bool = True) -> None:
         raise FitError(f"cannot make the run folder {folder}: {error.strerror}; choose another with run_dir or --run-dir") from error
 
 
-def describe_run(trainer: Trainer, script: Path, command: list[str], options: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Return what a manifest says about a run before it starts: everything needed to run it again."""
+def describe_start(options: Mapping[str, Any], items: list[str], seed: int) -> dict[str, Any]:
+    """Return what is needed to build the same trainer again: the script's options, the command line's plugins, the seed."""
+    native = (int, float, str, bool, type(None))
+    return {
+        "options": {name: value if type(value) in native else as_text(value) for name, value in options.items()},
+        "items": items,
+        "seed": seed,
+    }
+
+
+def describe_run(trainer: Trainer, script: Path, command: list[str], start: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a manifest says about a run before it starts: everything needed to run it again.
+
+    Args:
+        trainer: as it was built.
+        script: its file.
+        command: the words of the command line.
+        start: of `describe_start`.
+    """
     from fit_core.data import describe_data  # torch: only when something is trained
 
     text = script.read_text()
@@ -62,10 +80,7 @@ def describe_run(trainer: Trainer, script: Path, command: list[str], options: Ma
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": command,
         "script": {"path": str(script), "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text},
-        "options": {
-            name: value if isinstance(value, (int, float, str, bool, type(None))) else str(value) for name, value in options.items()
-        },
-        "seed": seed,
+        **start,
         "data": {name: describe_data(getattr(trainer, f"{name}_data")) for name in ("train", "val", "test")},
         "git": git_commit(script.parent),
         "plugins": [

@@ -86,12 +86,20 @@ def build(function: Callable[..., Trainer], options: dict[str, Any]) -> Trainer:
 
 
 def argument_help(function: Callable[..., Any]) -> dict[str, str]:
-    """Return what a Google style docstring says of each argument."""
+    """Return what a docstring, Google style or numpydoc, says of each argument."""
     text = inspect.getdoc(function) or ""
-    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE)
-    if section is None:
-        return {}
-    described: dict[str, str] = {}
-    for name, said in re.findall(r"^ {4}\*{0,2}(\w+)(?: \([^)]*\))?: ((?:.*(?:\n {5,}.*)*))", section.group(1), re.MULTILINE):
-        described[name] = " ".join(said.split())
-    return described
+    google = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE)
+    if google:
+        found = re.findall(r"^ {4}\*{0,2}(\w+)(?: \([^)]*\))?: ((?:.*(?:\n {5,}.*)*))", google.group(1), re.MULTILINE)
+        return {name: " ".join(said.split()) for name, said in found}
+    numpydoc = re.search(r"^Parameters\n-+\n((?:.*\n?)+?)(?=^\S.*\n-+$|\Z)", text, re.MULTILINE)
+    if numpydoc:
+        entries = re.findall(r"^(\w+(?:, \w+)*)(?: *:.*)?\n((?:[ \t]+.*\n?|\n)+)", numpydoc.group(1) + "\n", re.MULTILINE)
+        return {name: " ".join(said.split()) for names, said in entries for name in names.split(", ")}
+    return {}
+
+
+def summary(function: Callable[..., Any]) -> str:
+    """Return what a docstring says before its sections."""
+    text = inspect.getdoc(function) or ""
+    return re.split(r"^(?:[A-Z]\w+:|[A-Z]\w+\n-{3,})$", text, maxsplit=1, flags=re.MULTILINE)[0].strip()

@@ -9,10 +9,14 @@ from importlib.metadata import version
 
 import click
 
+from fit_core.entrypoints import COMMANDS as GROUP
+from fit_core.entrypoints import Catalog, distribution, load
 from fit_core.errors import FitError, did_you_mean, listed
 
 COMMANDS = {
     "train": "train",
+    "evaluate": "evaluate",
+    "predict": "predict",
     "explain": "explain",
     "plugins": "plugins",
     "hooks": "hooks",
@@ -21,16 +25,32 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported on demand."""
+    """A group whose commands are imported on demand: fit's own, and those of other packages in `fit.commands`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *sorted(name for name in Catalog(GROUP).names if name not in COMMANDS)]
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            raise FitError(f"there is no command {name!r} (commands: {listed(COMMANDS)}){did_you_mean(name, COMMANDS)}")
-        command: click.Command = import_module(f"fit_core.cli.{COMMANDS[name]}").command
-        return command
+    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+        if name in COMMANDS:
+            command: click.Command = import_module(f"fit_core.cli.{COMMANDS[name]}").command
+            return command
+        catalog = Catalog(GROUP)
+        if name not in catalog:
+            known = self.list_commands(ctx)
+            raise FitError(f"there is no command {name!r} (commands: {listed(known)}){did_you_mean(name, known)}")
+        point = catalog.find(name)
+        loaded = load(point)
+        if not isinstance(loaded, click.Command):
+            raise FitError(f"{name!r} of {distribution(point)} is no click command, but {type(loaded).__name__}")
+        return loaded
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands; of other packages' ones only what their metadata says."""
+        catalog = Catalog(GROUP)
+        described = [(name, self.get_command(ctx, name).get_short_help_str(limit=100)) for name in COMMANDS]
+        described += [(name, f"from {distribution(catalog.find(name))}") for name in self.list_commands(ctx)[len(COMMANDS) :]]
+        with formatter.section("Commands"):
+            formatter.write_dl(described)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

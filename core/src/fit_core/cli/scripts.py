@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,11 +12,12 @@ import click
 from click.core import ParameterSource
 
 from fit_core.errors import FitError
-from fit_core.options import convert, describe, keywords, split_commas, type_hints
-from fit_core.script import argument_help, build, builder_of, load_script
+from fit_core.options import as_text, convert, describe, keywords, split_commas, type_hints
+from fit_core.script import argument_help, build, builder_of, load_script, summary
 from fit_core.settings import plugin_settings
 
 if TYPE_CHECKING:
+    from fit_core.checkpoint import Checkpoint
     from fit_core.trainer import Trainer
 
 
@@ -30,14 +30,18 @@ class ScriptRun:
         trainer: what its `build_trainer` returned, with the plugins of the command line.
         command: the words of the command line.
         options: of the script, converted.
+        items: the plugins of the command line, or of the checkpoint.
         values: of fit's own options, by name.
+        checkpoint: that of `--checkpoint`, verified.
     """
 
     path: Path
     trainer: Trainer
     command: list[str]
     options: dict[str, Any]
+    items: list[str]
     values: dict[str, Any]
+    checkpoint: Checkpoint | None
 
 
 class Hint(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.3 on
@@ -71,27 +75,34 @@ class ScriptGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str, click.Command, list[str]]:
         """Load the script and make a command of it."""
         path, rest = Path(args[0]), args[1:]
-        given = self.peek(rest)
-        if given.get("seed") is not None:
-            _seed(given["seed"])
-        return str(path), self.script_command(path, load_script(path), given.get("seed")), rest
+        seed, checkpoint = self.peek(rest)
+        if seed is not None:
+            _seed(seed)
+        return str(path), self.script_command(path, load_script(path), seed, checkpoint), rest
 
-    def peek(self, arguments: list[str]) -> dict[str, Any]:
-        """Read the options that must be known before the script is imported: the seed, drawn if it is not given."""
-        if not any(option.name == "seed" for option in self.fit_options()):
-            return {}
+    def peek(self, arguments: list[str]) -> tuple[int | None, Checkpoint | None]:
+        """Read what must be known before the script is imported: the seed, which is drawn if nobody gives it, and the checkpoint."""
+        known = [option for option in self.fit_options() if option.name in ("seed", "checkpoint")]
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
-        seed_option = next(option for option in self.fit_options() if option.name == "seed")
-        command = click.Command("peek", params=[seed_option], context_settings=settings)
-        seed = command.make_context("peek", list(arguments), resilient_parsing=True).params["seed"]
-        return {"seed": _draw_seed() if seed is None else seed}
+        values = (
+            click.Command("peek", params=[*known], context_settings=settings)
+            .make_context("peek", list(arguments), resilient_parsing=True)
+            .params
+        )
+        checkpoint = _find(values["checkpoint"]) if values.get("checkpoint") else None
+        if "seed" not in values:
+            return None, checkpoint
+        past = _past(checkpoint).get("seed")
+        seed = values["seed"] if values["seed"] is not None else past
+        return _draw_seed() if seed is None else seed, checkpoint
 
-    def script_command(self, path: Path, module: ModuleType, seed: int | None) -> click.Command:
-        """Make a command with fit's options and the script's."""
+    def script_command(self, path: Path, module: ModuleType, seed: int | None, checkpoint: Checkpoint | None) -> click.Command:
+        """Make a command with fit's options and the script's; what a checkpoint was made with are its defaults."""
         builder = builder_of(module)
         own = self.fit_options()
         fits = {option.name for option in own if option.name}
-        theirs = script_options(builder, fits)
+        past = _past(checkpoint)
+        theirs = script_options(builder, fits, past.get("options", {}))
 
         def callback(**values: Any) -> None:
             options = {name: values[name] for name in keywords(builder) if name in values and (name not in fits or given(name))}
@@ -102,13 +113,25 @@ class ScriptGroup(click.Group):
             trainer.quiet = trainer.quiet or values.get("quiet", False)
             if seed is not None:
                 trainer.seeded(seed)
-            items = [*split_commas(values["plugins"]), *values["plugin"]]
+            written = [*split_commas(values["plugins"]), *values["plugin"]]
+            items = written if given("plugins") or given("plugin") else past.get("items", [])
             trainer.use([*own_hooks(module, trainer), *items], plugin_settings(path.resolve().parent))
             command = click.get_current_context().find_root().obj
-            self.action(ScriptRun(path, trainer, command, options, {name: values[name] for name in fits}))
+            own_values = {name: values[name] for name in fits}
+            self.action(ScriptRun(path, trainer, command, options, items, own_values, checkpoint))
 
-        text = inspect.getdoc(builder) or ""
-        return click.Command(str(path), params=[*own, *theirs], callback=callback, help=text.split("Args:")[0] or None)
+        return click.Command(str(path), params=[*own, *theirs], callback=callback, help=summary(builder) or None)
+
+
+def _past(checkpoint: Checkpoint | None) -> Mapping[str, Any]:
+    """Return how the run was started that a checkpoint comes from."""
+    return {} if checkpoint is None else checkpoint.manifest["run"] or {}
+
+
+def _find(path: Path) -> Checkpoint:
+    from fit_core.checkpoint import find_checkpoint  # imports torch
+
+    return find_checkpoint(path)
 
 
 def given(name: str) -> bool:
@@ -116,22 +139,31 @@ def given(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
-def script_options(builder: Callable[..., Any], taken: set[str]) -> list[click.Option]:
+def script_options(builder: Callable[..., Any], taken: set[str], past: Mapping[str, Any]) -> list[click.Option]:
     """Make an option of every keyword parameter of `build_trainer` that fit does not know itself.
 
+    Args:
+        builder: `build_trainer`; a parameter without a default is a required option.
+        taken: the names of fit's own options.
+        past: the values that a checkpoint was made with, which are the defaults.
+
     Raises:
-        FitError: a parameter has no default.
+        FitError: the checkpoint was made with an option that there is no longer.
     """
-    hints, described = type_hints(builder), argument_help(builder)
+    hints, described, parameters = type_hints(builder), argument_help(builder), keywords(builder)
+    gone = [name for name in past if name not in parameters]
+    if gone:
+        raise FitError(f"the checkpoint was made with the option {gone[0]!r}, which build_trainer has no longer")
     options = []
-    for name, parameter in keywords(builder).items():
+    for name, parameter in parameters.items():
         if name in taken:
             continue
-        if parameter.default is parameter.empty:
-            raise FitError(f"build_trainer needs a default value for {name!r}, so that it can be an option")
-        hint = hints.get(name, type(parameter.default) if parameter.default is not None else Any)
+        required = parameter.default is parameter.empty and name not in past
+        default = None if required else past.get(name, parameter.default)
+        hint = hints.get(name, type(default) if default is not None else Any)
         flag = f"--{name.replace('_', '-')}"
-        said = {"help": described.get(name), "default": parameter.default, "show_default": True}
+        said: dict[str, Any] = {"help": described.get(name), "required": required}
+        said |= {} if required else {"default": default, "show_default": default is None or as_text(default)}
         if hint is bool:
             options.append(click.Option([f"{flag}/--no-{flag[2:]}"], **said))
         else:
@@ -153,6 +185,26 @@ def own_hooks(module: ModuleType, trainer: Trainer) -> list[Any]:
     taken = [value for plugin in trainer.plugins.values() if isinstance(plugin, FunctionPlugin) for value in vars(plugin).values()]
     plugin = ScriptPlugin(module, taken)
     return [plugin] if vars(plugin) else []
+
+
+def seed_option() -> click.Option:
+    """Make the option for the seed."""
+    return click.Option(["--seed"], type=int, help="Seed of all random numbers; drawn and recorded if not given.")
+
+
+def weights_options() -> list[click.Option]:
+    """Make the options of commands that use what was trained."""
+    return [
+        click.Option(
+            ["--checkpoint"],
+            type=click.Path(path_type=Path),
+            help="Weights to use, and script options and plugins unless given: a checkpoint's folder, a pointer such as "
+            "checkpoints/last, or a run folder.",
+        ),
+        click.Option(["--data"], type=click.Choice(["test", "val", "train"]), default="test", show_default=True, help="Which data to use."),
+        click.Option(["--limit-batches"], type=click.IntRange(min=1), help="How many batches to use at most."),
+        seed_option(),
+    ]
 
 
 def plugin_options() -> list[click.Option]:

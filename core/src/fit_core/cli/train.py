@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fit_core.cli.scripts import ScriptGroup, ScriptRun, plugin_options
-from fit_core.run_folder import describe_outcome, describe_run, new_run_folder, refuse_used, write_manifest
+from fit_core.cli.scripts import ScriptGroup, ScriptRun, plugin_options, seed_option
+from fit_core.run_folder import describe_outcome, describe_run, describe_start, new_run_folder, refuse_used, write_manifest
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
@@ -22,8 +24,11 @@ def train_options() -> list[click.Option]:
     return [
         *plugin_options(),
         click.Option(["--epochs"], type=click.IntRange(min=1), help="How many epochs to train."),
-        click.Option(["--seed"], type=int, help="Seed of all random numbers; drawn and recorded if not given."),
+        seed_option(),
         click.Option(["--run-dir"], type=click.Path(path_type=Path, file_okay=False), help="Where the run keeps its files."),
+        click.Option(["--no-save"], is_flag=True, help="Keep no checkpoint; else the last one is kept."),
+        click.Option(["--limit-batches"], type=click.IntRange(min=1), help="How many batches of each pass to use at most."),
+        click.Option(["--dry-run"], is_flag=True, help="Run two batches of each phase, write nothing, and say what a full run would do."),
         click.Option(["-q", "--quiet"], is_flag=True, help="Print nothing but errors."),
     ]
 
@@ -33,16 +38,51 @@ def train(run: ScriptRun) -> None:
     trainer, values = run.trainer, run.values
     if values["epochs"] is not None:
         trainer.epochs = values["epochs"]
+    if values["dry_run"]:
+        dry_run(run)
+        return
+    start = describe_start(run.options, run.items, values["seed"])
+    if not values["no_save"]:
+        keep_last(trainer, start)
     trainer.run_dir = values["run_dir"] or trainer.run_dir or new_run_folder(Path("runs") / run.path.stem)
     folder = trainer.ensure_run_dir()
-    manifest = describe_run(trainer, run.path, run.command, run.options, values["seed"])
+    manifest = describe_run(trainer, run.path, run.command, start)
     refuse_used(folder)
     with recorded(trainer, folder, manifest), trainer:
-        trainer.fit()
+        trainer.fit(limit_batches=values["limit_batches"])
         if trainer.test_data is not None:
-            manifest["test"] = trainer.evaluate()
+            manifest["test"] = trainer.evaluate(limit_batches=values["limit_batches"])
     if not trainer.quiet:
-        report(folder, manifest.get("test", {}))
+        report(manifest.get("test", {}))
+        click.echo(f"files in {folder}")
+
+
+def keep_last(trainer: Trainer, start: Mapping[str, Any]) -> None:
+    """Add the plugin that keeps the last checkpoint."""
+    from fit_core.saving import SaveLast
+
+    trainer.use([SaveLast(start)])
+
+
+def dry_run(run: ScriptRun) -> None:
+    """Run two batches of each phase in a folder that is removed, then say what a full run would do."""
+    from fit_core.feeding import lengths
+
+    trainer = run.trainer
+    epochs, batches = trainer.epochs, lengths(trainer)
+    with tempfile.TemporaryDirectory() as folder, trainer:
+        trainer.run_dir = Path(folder)
+        trainer.fit(epochs=None if epochs is None else 1, limit_batches=2)
+        results = {} if trainer.test_data is None else trainer.evaluate(limit_batches=2)
+    if trainer.quiet:
+        return
+    report(results)
+    said = {name: f"{count or 'an unknown number of'} batches" for name, count in batches.items()}
+    total = "" if not batches["train_data"] or epochs is None or math.isinf(epochs) else f", {batches['train_data'] * int(epochs)} in all"
+    click.echo(f"dry run: nothing was kept. A full run trains {epochs:g} epochs of {said.pop('train_data')}{total}")
+    click.echo("".join(f"  {name}: {count}\n" for name, count in said.items()), nl=False)
+    click.echo(f"  plugins: {', '.join(trainer.plugins)}")
+    click.echo(f"  files in {run.values['run_dir'] or Path('runs') / run.path.stem / '<time>'}")
 
 
 @contextmanager
@@ -65,13 +105,12 @@ def recorded(trainer: Trainer, folder: Path, manifest: dict[str, Any]) -> Iterat
         write_manifest(folder, manifest | {"status": status, "seconds": seconds, **describe_outcome(trainer)})
 
 
-def report(folder: Path, results: Mapping[str, float]) -> None:
-    """Say how good the model is and where the files are."""
+def report(results: Mapping[str, float]) -> None:
+    """Say how good the model is."""
     from fit_core.text import number
 
     if results:
         click.echo("  ".join(f"{name} {number(name, value)}" for name, value in results.items()))
-    click.echo(f"files in {folder}")
 
 
 command = ScriptGroup("train", "Train what SCRIPT's build_trainer() builds.", train, train_options)

@@ -1,0 +1,73 @@
+"""The tensors of a module: taken out for saving, each once, and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fit_core.errors import FitError, listed
+
+
+def take(module: nn.Module, what: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a module on the CPU, and the names of those that are the same tensor as another.
+
+    Args:
+        module: whose parameters and buffers are saved.
+        what: what an error calls it.
+
+    Returns:
+        Tensors by name, each its own memory; and for each further name of a tied tensor the name that it is saved under.
+
+    Raises:
+        FitError: the module has extra state that is no tensor.
+    """
+    kept: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    first: dict[tuple[object, ...], str] = {}
+    for name, value in module.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise FitError(f"cannot save {what}: {name!r} is {type(value).__name__}, not a tensor; keep it out of get_extra_state")
+        place = (value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride(), value.dtype)
+        if value.numel() and place in first:
+            aliases[name] = first[place]
+            continue
+        first[place] = name
+        kept[name] = own_memory(value)
+    return kept, aliases
+
+
+def own_memory(value: Tensor) -> Tensor:
+    """Return a contiguous tensor on the CPU that shares its memory with none of another size."""
+    value = value.detach().to("cpu").contiguous()
+    return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
+
+
+def put(module: nn.Module, tensors: Mapping[str, Tensor], aliases: Mapping[str, str], what: str) -> None:
+    """Copy saved tensors into a module.
+
+    Args:
+        module: as it was built, on any device.
+        tensors: as `take` returned them.
+        aliases: likewise.
+        what: what an error calls it.
+
+    Raises:
+        FitError: names or shapes differ; then nothing was copied.
+    """
+    given = {**tensors, **{name: tensors[source] for name, source in aliases.items()}}
+    wanted = module.state_dict()
+    missing = [name for name in wanted if name not in given]
+    further = [name for name in given if name not in wanted]
+    if missing or further:
+        parts = [f"it lacks {listed(missing[:3])}"] * bool(missing) + [f"it has {listed(further[:3])} besides"] * bool(further)
+        raise FitError(f"the checkpoint does not fit {what}: {', '.join(parts)}; build the model with the options it was trained with")
+    for name, value in wanted.items():
+        if value.shape != given[name].shape:
+            raise FitError(
+                f"the checkpoint does not fit {what}: {name} has shape {tuple(given[name].shape)} there, but {tuple(value.shape)} here; "
+                "build the model with the options it was trained with"
+            )
+    with torch.no_grad():
+        module.load_state_dict(given)
