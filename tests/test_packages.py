@@ -121,3 +121,28 @@ def test_logging_listens_to_no_step(tmp_path: Path) -> None:
     with record_hooks(trainer) as calls:
         trainer.fit(epochs=1)
     assert set(calls.of("progress") + calls.of("csv")) == {"on_fit_start", "on_epoch_end", "on_fit_end"}
+
+
+TELLS = """
+from fit_core import hookimpl
+from fit_core.testing import tiny_trainer
+
+@hookimpl
+def on_eval_start(trainer, state):
+    if state.phase == "test":
+        print(*trainer.plugins)
+
+def build_trainer(epochs: int = 1):
+    return tiny_trainer(epochs=epochs, quiet=True)
+"""
+
+
+def test_evaluate_has_the_plugins_of_the_training_unless_others_are_given(
+    run_script: Callable[..., Outcome], run_fit: Callable[..., Outcome]
+) -> None:
+    done = run_script(TELLS, "--plugins", "csv", "-p", "early-stopping:patience=2", "--run-dir", "run")
+    assert done.stdout.splitlines()[0] == "script csv early-stopping save-last"
+    again = run_fit("evaluate", "script.py", "--checkpoint", "run")
+    assert again.stdout.splitlines()[0] == "script csv early-stopping"
+    other = run_fit("evaluate", "script.py", "--checkpoint", "run", "--plugins", "lr")
+    assert other.stdout.splitlines()[0] == "script lr"

@@ -66,7 +66,7 @@ def test_text_becomes_what_the_hint_asks_for(text: str, hint: Any, value: Any) -
         ("2", bool, "bool"),
         ("blue", Colour, "red or green"),
         ("mid", Literal["min", "max"], "min or max"),
-        ("x", int | None, "none or int"),
+        ("x", int | None, "int or none"),
         ("1,2", list[float], "a list in brackets"),
         ("[1]", tuple[float, float], "a list in brackets"),
     ],

@@ -130,7 +130,7 @@ def as_text(value: Any) -> str:
 def describe(hint: Any) -> str:
     """Name a type hint for people."""
     names = []
-    for member in _members(hint):
+    for member in sorted(_members(hint), key=lambda member: member is type(None)):
         if typing.get_origin(member) is Literal:
             names += [str(value) for value in typing.get_args(member)]
         elif inspect.isclass(member) and issubclass(member, enum.Enum):

@@ -429,12 +429,12 @@ class Trainer:
         """Every plugin by name, in the order of their calls."""
         return MappingProxyType({member.name: member.plugin for member in self.members})
 
-    def use(self, items: Sequence[Any], settings: Settings = NO_SETTINGS) -> None:
+    def use(self, items: Sequence[Any], settings: Settings | None = None) -> None:
         """Add plugins, or options for those that are there, before anything has run. The command line does this.
 
         Args:
             items: as for `plugins`; options for a plugin that is there already are laid over its own.
-            settings: options by plugin name from a file, which lie under those.
+            settings: options by plugin name from a file, which lie under those; None keeps those that there are.
 
         Raises:
             FitError: the trainer has run already, or a plugin is not what it should be.
@@ -442,7 +442,7 @@ class Trainer:
         if self._set_up:
             raise FitError("plugins can be added only before the trainer has run")
         self._later += items
-        self._settings = settings
+        self._settings = self._settings if settings is None else settings
         self._build_plan()
 
     def seeded(self, seed: int) -> None:

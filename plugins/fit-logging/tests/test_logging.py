@@ -33,7 +33,7 @@ def test_the_bundle_shows_progress_and_writes_a_file(run_script: Callable[..., O
     assert len(heading) == len(first) == len(second)
     assert [row["epoch"] for row in done.rows] == ["1", "2"]
     assert float(done.rows[1]["val_loss"]) == pytest.approx(done.manifest["last_row"]["val_loss"])
-    assert [plugin["name"] for plugin in done.manifest["plugins"]] == ["progress", "csv"]
+    assert [plugin["name"] for plugin in done.manifest["plugins"]] == ["progress", "csv", "save-last"]
 
 
 def test_every_row_is_in_the_file_when_its_epoch_ends(tiny_trainer: TinyTrainer, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,12 +164,17 @@ def script_options(builder: Callable[..., Any], taken: set[str], past: Mapping[s
         hint = hints.get(name, type(default) if default is not None else Any)
         flag = f"--{name.replace('_', '-')}"
         said: dict[str, Any] = {"help": described.get(name), "required": required}
-        said |= {} if required else {"default": default, "show_default": default is None or as_text(default)}
+        said |= {} if required else {"default": default, "show_default": _shown(default)}
         if hint is bool:
             options.append(click.Option([f"{flag}/--no-{flag[2:]}"], **said))
         else:
             options.append(click.Option([flag], type=Hint(hint), **said))
     return options
+
+
+def _shown(default: Any) -> bool | str:
+    """Return how click shows a default: itself, or what one would write for it."""
+    return True if isinstance(default, (str, int, float, type(None))) and not isinstance(default, enum.Enum) else as_text(default)
 
 
 def own_hooks(module: ModuleType, trainer: Trainer) -> list[Any]:

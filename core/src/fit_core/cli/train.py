@@ -48,10 +48,11 @@ def train(run: ScriptRun) -> None:
     folder = trainer.ensure_run_dir()
     manifest = describe_run(trainer, run.path, run.command, start)
     refuse_used(folder)
+    limits = {} if values["limit_batches"] is None else {"limit_batches": values["limit_batches"]}
     with recorded(trainer, folder, manifest), trainer:
-        trainer.fit(limit_batches=values["limit_batches"])
+        trainer.fit(**limits)
         if trainer.test_data is not None:
-            manifest["test"] = trainer.evaluate(limit_batches=values["limit_batches"])
+            manifest["test"] = trainer.evaluate(**limits)
     if not trainer.quiet:
         report(manifest.get("test", {}))
         click.echo(f"files in {folder}")
