@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import namedtuple
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from fit_core import FitError
-from fit_core.batch import batch_size, join, move, split
+from fit_core.batch import batch_size, describe, join, move, split, to_cpu
 from fit_core.data import as_batches, length
 
 X, Y = torch.randn(10, 4, generator=torch.Generator().manual_seed(0)), torch.arange(10) % 3
@@ -79,3 +80,20 @@ def test_joining() -> None:
     ragged = [X, X[:, :2]]
     assert join(ragged) is ragged
     assert join(["a", "b"]) == ["a", "b"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    logits: Any
+    loss: Any = None
+
+
+def test_dataclasses_are_nested_like_dicts() -> None:
+    record = Record(torch.ones(2, 3, requires_grad=True) * 2)
+    assert move(record, torch.device("meta")).logits.device.type == "meta"
+    assert not to_cpu(record).logits.requires_grad
+    assert batch_size(record) == 2
+    joined = join([to_cpu(record), to_cpu(record)])
+    assert (type(joined), joined.logits.shape, joined.loss) == (Record, (4, 3), None)
+    assert describe(record) == "Record {'logits': float32 (2, 3), 'loss': NoneType}"
+    assert join([None, None]) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +40,7 @@ def split(batch: Any) -> tuple[Any, Any]:
 def move(value: Any, device: torch.device) -> Any:
     """Bring every tensor of a nested value to a device.
 
-    Tuples, namedtuples, lists and dicts keep their type; other objects with a method `to` are asked; the rest is left
+    Tuples, namedtuples, lists, dicts and dataclasses keep their type; other objects with a method `to` are asked; the rest is left
     as it is. Nothing is changed in place.
     """
     if isinstance(value, Tensor):
@@ -52,7 +53,7 @@ def move(value: Any, device: torch.device) -> Any:
 
 
 def map_structure(function: Callable[[Any], Any], value: Any) -> Any:
-    """Apply a function to the items of one level of a tuple, namedtuple, list or dict; leave anything else as it is."""
+    """Apply a function to the items of one level of a tuple, namedtuple, list, dict or dataclass; leave anything else as it is."""
     if isinstance(value, tuple):
         items = [function(item) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
@@ -60,7 +61,27 @@ def map_structure(function: Callable[[Any], Any], value: Any) -> Any:
         return [function(item) for item in value]
     if isinstance(value, dict):
         return with_items(value, {key: function(item) for key, item in value.items()})
+    if is_record(value):
+        return with_fields(value, {name: function(item) for name, item in fields_of(value).items()})
     return value
+
+
+def is_record(value: Any) -> bool:
+    """Tell an instance of a dataclass."""
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def fields_of(record: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass's instance."""
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
+def with_fields(record: Any, fields: dict[str, Any]) -> Any:
+    """Return a copy of a dataclass's instance with other fields; its constructor is not called."""
+    result = copy.copy(record)
+    for name, item in fields.items():
+        object.__setattr__(result, name, item)  # it may be frozen
+    return result
 
 
 def with_items(value: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, Any]:
@@ -80,8 +101,8 @@ def tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, (tuple, list)):
         for item in value:
             yield from tensors(item)
-    elif isinstance(value, Mapping):
-        for item in value.values():
+    elif isinstance(value, Mapping) or is_record(value):
+        for item in (value if isinstance(value, Mapping) else fields_of(value)).values():
             yield from tensors(item)
 
 
@@ -98,6 +119,8 @@ def describe(value: Any) -> str:
         return "{" + ", ".join(f"{key!r}: {describe(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (tuple, list)):
         return "(" + ", ".join(map(describe, value)) + ")"
+    if is_record(value):
+        return f"{type(value).__name__} {describe(fields_of(value))}"
     return type(value).__name__
 
 
@@ -165,7 +188,11 @@ def join(outputs: list[Any]) -> Any:
         outputs.clear()
         joined = [join(column) for column in columns]
         return type(first)(*joined) if hasattr(first, "_fields") else type(first)(joined)
-    return outputs
+    if is_record(first) and all(type(o) is type(first) for o in outputs):
+        records = [fields_of(o) for o in outputs]
+        outputs.clear()
+        return with_fields(first, join(records))
+    return None if all(o is None for o in outputs) else outputs
 
 
 def concatenate(parts: list[Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -89,10 +90,21 @@ def build_optimizers(optimizer: Any, groups: Callable[[], list[Any]]) -> tuple[l
 
 
 def make_optimizer(maker: Callable[[Any], Any], groups: list[Any]) -> Optimizer:
-    """Return what a callable makes of the parameters."""
+    """Return what a callable makes of the parameters.
+
+    Raises:
+        FitError: there are none, an optimizer's class refuses its arguments, or what is made is no torch optimizer.
+    """
     if not groups:
         raise FitError("there is nothing to train: no parameter of the model requires a gradient")
-    built = maker(groups)
+    made = maker.func if isinstance(maker, partial) else maker
+    is_class = isinstance(made, type) and issubclass(made, Optimizer)  # a function's own errors keep their traceback
+    try:
+        built = maker(groups)
+    except (TypeError, ValueError) as error:
+        if is_class:
+            raise FitError(f"cannot make the optimizer {getattr(made, '__name__', made)}: {error}") from error
+        raise
     if not isinstance(built, Optimizer):
         raise FitError(f"optimizer={maker!r} returned {type(built).__name__}, not a torch optimizer")
     return built

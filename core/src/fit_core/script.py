@@ -25,12 +25,12 @@ def run(build_trainer: Callable[..., Trainer]) -> None:
     Write it under `if __name__ == "__main__":`, and `python script.py --epochs 3` works like `fit train script.py
     --epochs 3`. Ends the process with fit's exit code.
     """
-    from fit_core.cli import main
+    from fit_core.cli import console_script
 
     file = inspect.getsourcefile(build_trainer)
     if file is None:
         raise FitError("fit_core.run needs build_trainer from a file")
-    sys.exit(main(["train", file, *sys.argv[1:]]))
+    console_script(["train", file, *sys.argv[1:]])
 
 
 def load_script(path: Path) -> ModuleType:
@@ -53,7 +53,11 @@ def load_script(path: Path) -> ModuleType:
         sys.path.insert(0, str(path.parent))
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        error.add_note(f"raised while the script {path.name} was imported")
+        raise
     return module
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import click
 
+from fit_core.cli import traces
 from fit_core.entrypoints import COMMANDS as GROUP
 from fit_core.entrypoints import Catalog, distribution, load
 from fit_core.errors import FitError, did_you_mean, listed
@@ -55,11 +56,13 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("fit-core"), prog_name="fit")
-def cli() -> None:
+@click.option("--full-trace", is_flag=True, help="Show every frame of a traceback, those of fit too.")
+def cli(full_trace: bool) -> None:
     """Train PyTorch models with plugins.
 
     fit train script.py --plugins logging,schedulers
     """
+    del full_trace  # read before the command runs: see console_script
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,6 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def console_script() -> None:
-    """Be the console script `fit`."""
-    sys.exit(main())
+def console_script(arguments: Sequence[str] | None = None) -> None:
+    """Be the console script `fit`: run the command line and end the process with its code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if traces.FULL not in words:
+        sys.excepthook = traces.print_short
+    sys.exit(main(words))
