@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fit_core.testing import check_plugin
+from fit_core.testing import failures
 
 ROOT = Path(__file__).parent.parent
 DECLARED = [
@@ -19,10 +19,17 @@ DECLARED = [
 CLASSES = [point.name for point in entry_points(group="fit.plugins") if point.name in DECLARED and isinstance(point.load(), type)]
 
 
+EXCEPT = {
+    "autocast": {"no waits"},  # the check runs on the meta device, where torch has no autocast; test_cost.py counts on the CPU
+    "grad-scaler": {"no waits"},  # it has to know of each step whether it overflowed, and says so
+}
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_it_conforms(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    check_plugin(name, quiet=False)
+    failed = failures(name, quiet=False)
+    assert failed.keys() == EXCEPT.get(name, set()), failed
 
 
 def test_every_plugin_is_checked() -> None:
-    assert set(CLASSES) == set(DECLARED) - {"logging", "schedulers"}, "all but bundles"
+    assert set(CLASSES) == set(DECLARED) - {"logging", "schedulers", "mixed-precision"}, "all but bundles"

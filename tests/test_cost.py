@@ -96,6 +96,35 @@ def test_reads_per_step_are_those_of_the_plain_loop_and_one_of_the_guard(
     assert per_step == {plain.reads // len(batches) + extra}
 
 
+@pytest.mark.parametrize(
+    ("plugins", "accumulate", "expected"),
+    [
+        ([], 1, 6),
+        ([], 3, 2),  # one of the guard for each step, none for a batch
+        (["mixed-precision", "clip"], 1, 6),
+        (["mixed-precision", "clip"], 2, 3),
+        (["grad-scaler"], 1, 12),  # it must know of each step whether it overflowed
+        (["grad-scaler"], 2, 6),
+    ],
+)
+def test_windows_scaling_and_clipping_read_no_more_than_they_must(plugins: list[Any], accumulate: int, expected: int) -> None:
+    counter = CountReads()
+    watch = ReadsPerStep(counter)
+    trainer = tiny_trainer(plugins=[*plugins, watch], accumulate=accumulate, train_data=tiny_batches(6, size=5), val_data=None)
+    with counter:
+        trainer.fit(epochs=1)
+    assert watch.at[-1] == expected
+
+
+@pytest.mark.parametrize("accumulate", [2, 3])
+def test_windows_on_meta_read_nothing(accumulate: int) -> None:
+    trainer = tiny_trainer(
+        model=nn.Linear(4, 3, device="meta"), plugins=["clip", LeaveAtThirdStep()], accumulate=accumulate, train_data=tiny_batches(9)
+    )
+    with pytest.raises(Leave):
+        trainer.fit(epochs=1)
+
+
 class Idle:
     """Hears nothing within a step."""
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from fit_core import State, Trainer, TrainingError, hookimpl
+from fit_core import State, Trainer, TrainingError, Update, hookimpl
+from fit_core.guard import forget_flags, make_harmless, size_of
 from fit_core.testing import record_hooks, tiny_batches, tiny_trainer
 
 
@@ -87,3 +88,58 @@ def test_on_an_accelerator_a_bad_step_is_made_harmless_without_reading() -> None
     with pytest.raises(Leave):
         trainer.fit(epochs=1)
     assert steps == [1, 2]
+
+
+def update_with(optimizer: Any, steps: int) -> Update:
+    update = Update("main", [optimizer])
+    update.steps = steps
+    return update
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("make", "untouched"),
+    [
+        (lambda p: torch.optim.SGD([p], lr=0.1, momentum=0.9), False),
+        (lambda p: torch.optim.Adam([p], lr=0.1), False),
+        (lambda p: torch.optim.Adam([p], lr=0.1, fused=True), True),
+        (lambda p: torch.optim.SGD([p], lr=0.1, momentum=0.9, fused=True), True),
+    ],
+    ids=["sgd", "adam", "fused adam", "fused sgd"],
+)
+def test_a_bad_step_is_harmless_although_nobody_looks(bad: float, make: Any, untouched: bool) -> None:
+    """What is done on an accelerator, on the values of a CPU: fused optimizers leave the step out, others see zeros."""
+    p = torch.nn.Parameter(torch.ones(3))
+    update = update_with(make(p), steps=0)
+    for value in (1.0, bad, 1.0):
+        p.grad = torch.full((3,), value)
+        before = p.detach().clone()
+        make_harmless(update, torch.isfinite(size_of(update.gradients())))
+        update.optimizer.step()
+        forget_flags(update)
+        update.steps += 1
+        assert torch.isfinite(p).all()
+        assert torch.equal(p, before) == (untouched and value != 1.0)
+    assert not {"found_inf", "grad_scale"} & vars(update.optimizer).keys()
+    assert all(torch.isfinite(v).all() for v in update.optimizer.state[p].values() if isinstance(v, torch.Tensor))
+
+
+def test_a_first_step_that_is_bad_leaves_no_rubbish_in_the_state() -> None:
+    p = torch.nn.Parameter(torch.ones(3))
+    update = update_with(torch.optim.SGD([p], lr=0.1, momentum=0.9, fused=True), steps=0)
+    p.grad = torch.full((3,), float("nan"))
+    make_harmless(update, torch.isfinite(size_of(update.gradients())))
+    update.optimizer.step()
+    assert torch.equal(p, torch.ones(3))
+    assert torch.equal(update.optimizer.state[p]["momentum_buffer"], torch.zeros(3))
+
+
+def test_skip_leaves_out_a_whole_window() -> None:
+    batches = spoilt(float("nan"), at=1)
+    trainer, clean = tiny_trainer(train_data=batches, finite="skip", accumulate=2), tiny_trainer(accumulate=2)
+    rows = trainer.fit(epochs=1)
+    clean.fit(tiny_batches(4)[2:], epochs=1)
+    assert torch.equal(trainer.model.weight, clean.model.weight)
+    state, expected = (t.updates["main"].optimizer.state_dict()["state"] for t in (trainer, clean))
+    assert torch.equal(state[0]["momentum_buffer"], expected[0]["momentum_buffer"])
+    assert rows[0]["loss"] != rows[0]["loss"], "a NaN is shown as what it is"

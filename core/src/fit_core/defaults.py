@@ -48,10 +48,12 @@ def train_step(trainer: Trainer, state: State) -> bool:
 
 
 @hookimpl(trylast=True)
-def run_update(trainer: Trainer) -> bool:
-    trainer.forward()
-    trainer.compute_loss()
-    trainer.backward()
+def run_update(trainer: Trainer, state: State) -> bool:
+    assert state.update is not None
+    if not state.update.needs_closure:  # else the optimizer evaluates the batch, in its step
+        trainer.forward()
+        trainer.compute_loss()
+        trainer.backward()
     trainer.maybe_step()
     return True
 
@@ -95,6 +97,9 @@ def finish_gradients() -> bool:
 @hookimpl(trylast=True)
 def optimizer_step(state: State) -> bool:
     assert state.update is not None
+    if state.update.closure is not None:
+        state.update.optimizer.step(state.update.closure)
+        return True
     for optimizer in state.update.optimizers:
         optimizer.step()
     return True

@@ -15,10 +15,12 @@ HOOKSPECS = "fit.hookspecs"
 COMMANDS = "fit.commands"
 
 KNOWN_PACKAGES = {
+    "autocast": "fit-device",
     "csv": "fit-logging",
     "device": "fit-device",
     "early-stopping": "fit-schedulers",
     "gan": "fit-gan",
+    "grad-scaler": "fit-device",
     "jsonl": "fit-logging",
     "logging": "fit-logging",
     "lr": "fit-schedulers",
@@ -27,6 +29,7 @@ KNOWN_PACKAGES = {
     "clip": "fit-optim",
     "ema": "fit-optim",
     "metrics": "fit-metrics",
+    "mixed-precision": "fit-device",
     "progress": "fit-logging",
     "schedulers": "fit-schedulers",
     "tensorboard": "fit-vis",

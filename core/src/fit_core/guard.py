@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fit_core.errors import FitError, TrainingError
-from fit_core.optimizers import Update
+from fit_core.optimizers import Update, values_of
 from fit_core.state import State
 
 Policy = Literal["stop", "skip", "off"]
@@ -47,7 +47,9 @@ class Guard:
         norm = size_of(gradients)
         if norm.device.type == "cpu" or self.policy == "skip":
             return math.isfinite(norm) or self._refuse(state, update)
-        self._neutralise(norm, gradients, f"update {update.name!r}, {state.where()}, step {update.steps + 1}")
+        finite = torch.isfinite(norm)
+        make_harmless(update, finite)
+        self._note(finite, f"update {update.name!r}, {state.where()}, step {update.steps + 1}")
         return True
 
     def reset(self) -> None:
@@ -64,7 +66,7 @@ class Guard:
                 arrived.synchronize()
             self._flags.popleft()
             if not flag:
-                raise TrainingError(f"gradient is not finite: {where}; the step was made with zeros instead. {ADVICE}")
+                raise TrainingError(f"gradient is not finite: {where}; no such number came into a parameter. {ADVICE}")
 
     def _refuse(self, state: State, update: Update) -> bool:
         if self.policy == "skip":
@@ -77,11 +79,8 @@ class Guard:
             what = f"gradient of {bad[0]} is not finite" if bad else "the norm of the gradient is infinite"
         raise TrainingError(f"{what}: update {update.name!r}, {state.where()}, step {update.steps + 1}; no parameter was changed. {ADVICE}")
 
-    def _neutralise(self, norm: Tensor, gradients: list[Tensor], where: str) -> None:
-        """Make a bad step harmless without reading anything."""
-        finite = torch.isfinite(norm)
-        for gradient in map(values_of, gradients):
-            gradient.copy_(torch.where(finite, gradient, torch.zeros_like(gradient)))
+    def _note(self, finite: Tensor, where: str) -> None:
+        """Send a flag on its way to the host, and look at those that have arrived."""
         if finite.device.type == "meta":  # nothing there could ever be read
             return
         self.check()
@@ -89,6 +88,31 @@ class Guard:
         arrived = torch.Event(finite.device)
         arrived.record()
         self._flags.append((flag, arrived, where))
+
+
+def make_harmless(update: Update, finite: Tensor) -> None:
+    """Let the next step of an update change nothing for the worse if its gradients are not finite, without reading the flag.
+
+    Gradients are replaced by zeros; a fused optimizer is told to leave the step out, unless it is its first: what it
+    then leaves in its state is not defined.
+
+    Args:
+        update: whose gradients they are.
+        finite: a tensor without dimensions, whether they are all finite.
+    """
+    for gradient in map(values_of, update.gradients()):
+        gradient.copy_(torch.where(finite.to(gradient.device, non_blocking=True), gradient, 0))
+    for optimizer in update.optimizers:
+        if getattr(optimizer, "_step_supports_amp_scaling", False) and update.steps:
+            optimizer.grad_scale = None  # type: ignore[attr-defined]  # both are read by torch's fused kernels
+            optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+
+
+def forget_flags(update: Update) -> None:
+    """Take away what `make_harmless` told fused optimizers, after their step."""
+    for optimizer in update.optimizers:
+        for name in ("grad_scale", "found_inf"):
+            vars(optimizer).pop(name, None)
 
 
 def size_of(gradients: list[Tensor]) -> Tensor:
@@ -103,11 +127,6 @@ def size_of(gradients: list[Tensor]) -> Tensor:
     if any(norm.device != first for norm in norms):
         norms = tuple(norm.to(first, non_blocking=True) for norm in norms)
     return torch.stack(norms).sum()
-
-
-def values_of(gradient: Tensor) -> Tensor:
-    """Return what a gradient holds: the values of a sparse one, any other as it is."""
-    return gradient._values() if gradient.is_sparse else gradient
 
 
 ADVICE = "Lower the learning rate, look at the data, or train with finite='skip'"

@@ -54,6 +54,11 @@ on_log                                     numbers, at every flush
 on_show                                    pictures and other things to look at
 ```
 
+Three things the drawing leaves out. A last window that the end of the data left short is stepped after the last batch:
+finish_gradients to zero_grad, then on_safe_point. With `val_every` in steps, validation comes between on_batch_end and
+on_safe_point. An optimizer whose step evaluates the batch itself (LBFGS) turns the order inside out: forward to on_step_start
+run inside of optimizer_step, once for every evaluation.
+
 `evaluate` and `predict` run one such pass over their data: on_setup and prepare_model if nothing did so before, then
 on_eval_start to on_eval_end; they fire no on_fit_* and no on_epoch_*.
 

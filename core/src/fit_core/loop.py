@@ -19,7 +19,7 @@ from fit_core.ending import ending
 from fit_core.evaluation import Evaluation
 from fit_core.metrics import Meter, Row
 from fit_core.modes import switch_to_train
-from fit_core.update import train_step
+from fit_core.update import finish_window, train_step
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
@@ -80,7 +80,7 @@ class Fit:
         self.last_step = math.inf if self.length.steps is None else progress.step + self.length.steps
         estimate = self.last_step
         if batches is not None:
-            estimate = min(estimate, progress.step + batches * self.length.epochs)
+            estimate = min(estimate, progress.step + self.trainer._steps_of(batches) * self.length.epochs)
         progress.steps_total = None if math.isinf(estimate) else int(estimate)
         progress.validation = tuple(self.validation)
         switch_to_train(self.trainer.modules(self.state.model))
@@ -117,8 +117,10 @@ class Fit:
         hooks.on_train_epoch_start(trainer, state)
         if not self.pass_over():
             self.train_batches()
-        progress.training = False
         complete = progress.stop_reason is None or progress.batch == progress.batches or progress.step >= self.last_step
+        if complete:
+            self.finish_windows()
+        progress.training = False
         hooks.on_train_epoch_end(trainer, state)
         progress.position = "epoch" if complete else "batch"
         return complete
@@ -148,6 +150,15 @@ class Fit:
             if self.pass_over():
                 return
         check_count(progress, "train_data", source)
+
+    def finish_windows(self) -> None:
+        """Step with windows that the end of the data left short."""
+        trainer, state = self.trainer, self.state
+        short = [update for update in state.updates.values() if update.window.batches]
+        for update in short:
+            finish_window(trainer, state, update)
+        if short:
+            trainer.hooks.on_safe_point(trainer, state)
 
     def pass_over(self) -> bool:
         """Whether the training pass ends here, data or not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -87,6 +87,19 @@ def scalar(name: str, value: Any) -> Tensor | float:
         return float(value)
     except (TypeError, ValueError):
         raise FitError(f"{name!r} must be a number or a tensor with one element, not {type(value).__name__}") from None
+
+
+@overload
+def wide(value: Tensor) -> Tensor: ...
+@overload
+def wide(value: float) -> float: ...
+@overload
+def wide(value: Tensor | float) -> Tensor | float: ...
+def wide(value: Tensor | float) -> Tensor | float:
+    """Return a number in the widest floating type of its device, out of its graph."""
+    if not isinstance(value, Tensor):
+        return float(value)
+    return value.detach().reshape(()).to(torch.float32 if value.device.type == "mps" else torch.float64)
 
 
 def stack(values: list[Tensor], device: torch.device) -> Tensor:

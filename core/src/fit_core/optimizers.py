@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -22,14 +24,25 @@ class Update:
         steps: how many steps are finished.
         lr: the learning rate of the last step, of the first parameter group; before it, of the next.
         window: the batches whose gradients are added up for the next step.
+        needs_closure: whether the optimizer's `step` evaluates the batch itself, as LBFGS does.
+        closure: what `optimizer_step` hands to such an optimizer; None at any other time.
+
+    Raises:
+        FitError: an optimizer that needs a closure cannot accumulate, or share an update.
     """
 
-    def __init__(self, name: str, optimizers: list[Optimizer], accumulate: int = 1) -> None:
+    def __init__(self, name: str, optimizers: list[Optimizer], accumulate: int = 1, sums: bool = False) -> None:
         self.name = name
         self.optimizers = optimizers
         self.steps = 0
-        self.window = Window(accumulate)
+        self.window = Window(accumulate, sums)
         self.lr: float | Tensor = self.next_lr
+        self.needs_closure = any(map(needs_closure, optimizers))
+        self.closure: Callable[[], Any] | None = None
+        if self.needs_closure and (accumulate > 1 or len(optimizers) > 1):
+            what = f"accumulate {accumulate} batches" if accumulate > 1 else "share an update with another one"
+            names = ", ".join(type(optimizer).__name__ for optimizer in optimizers if needs_closure(optimizer))
+            raise FitError(f"{names} evaluates a batch several times in one step, so it cannot {what}")
 
     @property
     def optimizer(self) -> Optimizer:
@@ -57,8 +70,27 @@ class Update:
         """The gradients there are, in the order of the parameters."""
         return [p.grad for p in self.params if p.grad is not None]
 
+    def multiply_gradients(self, factor: float | Tensor) -> None:
+        """Multiply every gradient by a number, or by a tensor without dimensions."""
+        by_device: dict[torch.device, list[Tensor]] = {}
+        for gradient in map(values_of, self.gradients()):
+            by_device.setdefault(gradient.device, []).append(gradient)
+        for device, gradients in by_device.items():
+            torch._foreach_mul_(gradients, factor.to(device, non_blocking=True) if isinstance(factor, Tensor) else factor)
+
     def __repr__(self) -> str:
         return f"Update({self.name!r}, {', '.join(type(o).__name__ for o in self.optimizers)}, steps={self.steps})"
+
+
+def needs_closure(optimizer: Optimizer) -> bool:
+    """Tell an optimizer whose `step` must be given a closure."""
+    parameter = inspect.signature(optimizer.step).parameters.get("closure")
+    return parameter is not None and parameter.default is parameter.empty
+
+
+def values_of(gradient: Tensor) -> Tensor:
+    """Return what a gradient holds: the values of a sparse one, any other as it is."""
+    return gradient._values() if gradient.is_sparse else gradient
 
 
 def build_optimizers(optimizer: Any, groups: Callable[[], list[Any]]) -> tuple[list[Optimizer], list[Any]]:

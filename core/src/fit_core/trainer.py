@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,8 @@ class Trainer:
         val_data: see `train_data`.
         test_data: see `train_data`.
         epochs: how many epochs `fit` trains if it is told nothing.
+        accumulate: how many batches make one step, as if they were one batch (docs/windows.md).
+        remainder: what becomes of a last window with fewer batches: "step" with it, or "drop" it.
         finite: what to do with gradients that are not finite: "stop", "skip" the step, or "off".
         seed: seeds Python, numpy and torch before the first `fit`, and gives data an order of its own; None touches nothing.
         run_dir: where the run keeps its files; None: a new folder below `runs`, if a plugin needs one.
@@ -84,6 +86,8 @@ class Trainer:
         val_data: Any = None,
         test_data: Any = None,
         epochs: float | None = None,
+        accumulate: int = 1,
+        remainder: Literal["step", "drop"] = "step",
         finite: Policy = "stop",
         seed: int | None = None,
         run_dir: str | Path | None = None,
@@ -100,6 +104,10 @@ class Trainer:
         self.val_data = val_data
         self.test_data = test_data
         self.epochs = epochs
+        self.accumulate = at_least_one("accumulate", accumulate)
+        if remainder not in ("step", "drop"):
+            raise FitError(f"remainder must be 'step' or 'drop', not {remainder!r}")
+        self.remainder = remainder
         self.seed = seed
         self.log_every = at_least_one("log_every", log_every)
         self.quiet = quiet
@@ -544,10 +552,16 @@ class Trainer:
         if self.optimizer is None:
             raise FitError("there is no optimizer to train with: pass Trainer(model, loss_fn, optimizer)")
         optimizers, groups = build_optimizers(self.optimizer, lambda: self.hooks.param_groups(self, state))
-        update = Update("main", optimizers)
+        update = Update("main", optimizers, at_least_one("accumulate", self.accumulate), self.criterion.sums)
         check_parameters(update, self.modules(state.model), groups)
         update.zero_grad()
         self._updates["main"] = self._first_update = update
+
+    def _steps_of(self, batches: int) -> int:
+        """Return how many steps the first update makes in a pass of so many batches."""
+        assert self._first_update is not None
+        accumulate = self._first_update.window.accumulate
+        return batches // accumulate if self.remainder == "drop" else -(-batches // accumulate)
 
     def _log_batch(self, state: State) -> None:
         if self._logs:

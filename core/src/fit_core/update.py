@@ -6,9 +6,14 @@ them: the window is scaled, nothing that is not finite gets through, a step is c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
+from fit_core.closures import Abandoned, Snapshot
 from fit_core.errors import FitError
+from fit_core.guard import forget_flags
 
 if TYPE_CHECKING:
     from fit_core.optimizers import Update
@@ -65,7 +70,7 @@ def compute_loss(trainer: Trainer, state: State) -> None:
 def backward(trainer: Trainer, state: State) -> None:
     """Add the gradients of `state.loss`, scaled for the window."""
     if not state._progress.skip_batch:
-        scaled = active(state).window.scale(state.loss)
+        scaled = active(state).window.scale(state)
         state._progress.moment = "backward"
         trainer.hooks.backward(trainer, state, scaled)
         trainer.hooks.on_backward_end(trainer, state)
@@ -77,28 +82,115 @@ def maybe_step(trainer: Trainer, state: State) -> None:
     if trainer._control.came_to_step:
         raise FitError(f"run_update of update {update.name!r} came to trainer.maybe_step() twice; a batch enters the window once")
     trainer._control.came_to_step = True
-    if not state._progress.skip_batch:
-        update.window.add()
-        if trainer.hooks.should_step(trainer, state):
-            step(trainer, state, update)
+    if state._progress.skip_batch:
+        return
+    if update.needs_closure:
+        step_with_closure(trainer, state, update)
+        return
+    update.window.add(state)
+    if trainer.hooks.should_step(trainer, state):
+        step(trainer, state, update)
+        return
+    factor = update.window.stay_open(state)
+    if factor is not None:
+        update.multiply_gradients(factor)
 
 
 def step(trainer: Trainer, state: State, update: Update) -> None:
     """Use the gradients of the window: one update of the parameters, or a skipped one."""
-    hooks, control = trainer.hooks, trainer._control
-    good = not control.skip_step and hooks.finish_gradients(trainer, state)
-    if good and not control.skip_step and trainer._guard.admits(state, update):
-        state._progress.moment = "step"
-        hooks.on_step_start(trainer, state)
-        update.lr = update.next_lr
-        hooks.optimizer_step(trainer, state)
-        update.steps += 1
-        if update is trainer._first_update:
-            state._progress.step += 1
-        hooks.on_step_end(trainer, state)
-    control.skip_step = False
-    hooks.zero_grad(trainer, state)
+    ratio = update.window.correction()
+    if ratio is not None:
+        update.multiply_gradients(ratio)
+    if admitted(trainer, state, update):
+        trainer.hooks.optimizer_step(trainer, state)
+        count_step(trainer, state, update)
+    forget_gradients(trainer, state, update)
+
+
+def admitted(trainer: Trainer, state: State, update: Update) -> bool:
+    """Finish the gradients, and tell whether a step is made with them: `on_step_start` has been heard if so."""
+    control = trainer._control
+    if control.skip_step or not trainer.hooks.finish_gradients(trainer, state) or control.skip_step:
+        return False
+    if not trainer._guard.admits(state, update):
+        return False
+    state._progress.moment = "step"
+    trainer.hooks.on_step_start(trainer, state)
+    update.lr = update.next_lr
+    return True
+
+
+def count_step(trainer: Trainer, state: State, update: Update) -> None:
+    """Count a step that was made, and tell everyone."""
+    forget_flags(update)
+    update.steps += 1
+    if update is trainer._first_update:
+        state._progress.step += 1
+    trainer.hooks.on_step_end(trainer, state)
+
+
+def forget_gradients(trainer: Trainer, state: State, update: Update) -> None:
+    """Clear gradients after a step or a skipped one, and begin a new window."""
+    trainer._control.skip_step = False
+    trainer.hooks.zero_grad(trainer, state)
     update.window.clear()
+
+
+def finish_window(trainer: Trainer, state: State, update: Update) -> None:
+    """Step with a window that the end of the data left short, or drop it."""
+    state.update = update
+    try:
+        if trainer.remainder == "step":
+            step(trainer, state, update)
+        else:
+            forget_gradients(trainer, state, update)
+    except BaseException:
+        update.zero_grad()
+        raise
+    finally:
+        state.update = None
+        state._progress.moment = "between"
+
+
+def step_with_closure(trainer: Trainer, state: State, update: Update) -> None:
+    """Let an optimizer such as LBFGS evaluate the batch as often as it likes within one step.
+
+    What is reported is its first evaluation. A step that is skipped, or fails, leaves parameters and optimizer as they were.
+    """
+    first: list[Any] = []
+
+    def closure() -> Tensor:
+        with torch.enable_grad():
+            update.zero_grad()
+            forward(trainer, state)
+            compute_loss(trainer, state)
+            backward(trainer, state)
+        if state._progress.skip_batch:
+            raise Abandoned
+        first[:] = first or [state.outputs, state.loss, state.weight]
+        update.window.add(state)
+        if not trainer.hooks.should_step(trainer, state):
+            raise FitError(
+                f"update {update.name!r} steps on every batch, since its optimizer evaluates it itself; should_step must be True"
+            )
+        if not admitted(trainer, state, update):
+            raise Abandoned
+        return state.loss.detach()
+
+    before = Snapshot(update)
+    update.closure = closure
+    try:
+        trainer.hooks.optimizer_step(trainer, state)
+    except BaseException as error:
+        before.restore()
+        if not isinstance(error, Abandoned):
+            raise
+    else:
+        state.outputs, state.loss, state.weight = first
+        count_step(trainer, state, update)
+    finally:
+        update.closure = None
+    forget_gradients(trainer, state, update)
 
 
 def active(state: State) -> Update:

@@ -24,6 +24,7 @@ def train_options() -> list[click.Option]:
     return [
         *plugin_options(),
         click.Option(["--epochs"], type=click.IntRange(min=1), help="How many epochs to train."),
+        click.Option(["--accumulate"], type=click.IntRange(min=1), help="How many batches make one step."),
         seed_option(),
         click.Option(["--run-dir"], type=click.Path(path_type=Path, file_okay=False), help="Where the run keeps its files."),
         click.Option(["--no-save"], is_flag=True, help="Keep no checkpoint; else the last one is kept."),
@@ -38,6 +39,8 @@ def train(run: ScriptRun) -> None:
     trainer, values = run.trainer, run.values
     if values["epochs"] is not None:
         trainer.epochs = values["epochs"]
+    if values["accumulate"] is not None:
+        trainer.accumulate = values["accumulate"]
     if values["dry_run"]:
         dry_run(run)
         return
