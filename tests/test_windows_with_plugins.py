@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fit_core import FitError, State, Trainer, hookimpl
+from fit_core import State, Trainer, hookimpl
 from fit_core.testing import tiny_batches, tiny_trainer
-from fit_device import Autocast, GradScaler
+from fit_device import GradScaler
 from fit_optim import Clip
 from fit_schedulers import LR
 
@@ -91,27 +91,6 @@ def test_every_order_is_exact(name: str, cuts: list[int], accumulate: int) -> No
             assert (found - expected(start, stop)).abs().max() <= 1e-12
 
 
-def test_bf16_trains_and_evaluates_in_half_precision() -> None:
-    seen = []
-
-    @hookimpl
-    def on_forward_end(state: State) -> None:
-        seen.append((state.phase, state.outputs.dtype))
-
-    trainer = tiny_trainer(plugins=["mixed-precision", on_forward_end], metrics=["accuracy"], train_data=tiny_batches(20))
-    rows = trainer.fit(epochs=5)
-    assert set(seen) == {("train", torch.bfloat16), ("validate", torch.bfloat16)}
-    assert trainer.model.weight.dtype == torch.float32
-    assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
-
-
-def test_fp16_is_refused_on_the_cpu() -> None:
-    with pytest.raises(FitError, match="fp16 on the CPU .*; use dtype=bf16"):
-        tiny_trainer(plugins=["mixed-precision:dtype=fp16"]).fit(epochs=1)
-    with pytest.raises(FitError, match="dtype must be 'bf16' or 'fp16', not 'int8'"):
-        Autocast("int8")  # type: ignore[arg-type]
-
-
 def overflowing(at: set[int]) -> Any:
     """A plugin that lets gradients overflow at some batches."""
 
@@ -121,18 +100,6 @@ def overflowing(at: set[int]) -> Any:
             trainer.model.weight.grad.fill_(float("inf"))
 
     return on_backward_end
-
-
-def test_a_step_that_overflows_is_skipped_and_the_scale_halved() -> None:
-    scaler = GradScaler(init_scale=64.0, growth_interval=1000)
-    trainer = tiny_trainer(plugins=[scaler, overflowing({2})], train_data=tiny_batches(4))
-    trainer.fit(epochs=1)
-    assert trainer.updates["main"].steps == 3
-    assert scaler.state_dict()["main"]["scale"] == 32.0
-    batches = tiny_batches(4)
-    clean = tiny_trainer(train_data=[batches[0], *batches[2:]])
-    clean.fit(epochs=1)
-    assert torch.allclose(trainer.model.weight, clean.model.weight, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -156,39 +123,3 @@ def test_a_schedule_over_steps_ends_where_it_should_although_some_are_skipped(pl
     assert len(rates) == 100
     assert trainer.updates["main"].steps == 100
     assert trainer.updates["main"].optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
-
-
-def test_the_scale_can_be_saved() -> None:
-    scaler = GradScaler(init_scale=8.0)
-    tiny_trainer(plugins=[scaler, overflowing({1})]).fit(epochs=1)
-    later = GradScaler()
-    later.load_state_dict(scaler.state_dict())
-    assert later.state_dict() == scaler.state_dict()
-    tiny_trainer(plugins=[later]).fit(epochs=1)
-    assert later.state_dict()["main"]["scale"] == 4.0
-
-
-def test_clipping_logs_the_norm_and_clips_values() -> None:
-    entries: list[Any] = []
-
-    @hookimpl
-    def on_log(entries: Any, trainer: Trainer) -> None:
-        heard.extend(entry.values["grad_norm"] for entry in entries if "grad_norm" in entry.values)
-
-    heard: list[float] = []
-    gradients = Gradients()
-    tiny_trainer(plugins=[Clip(norm=0.01), gradients, on_log]).fit(epochs=1)
-    assert len(heard) == 2
-    assert all(norm > 0.01 for norm in heard)
-    assert all(found.norm() <= 0.0100001 for found in gradients.seen)
-    gradients = Gradients()
-    tiny_trainer(plugins=[Clip(value=0.001), gradients]).fit(epochs=1)
-    assert all(found.abs().max() <= 0.001 for found in gradients.seen)
-    assert not entries
-    with pytest.raises(FitError, match="norm must be above 0, not -1"):
-        Clip(norm=-1)
-
-
-def test_a_closure_cannot_be_scaled() -> None:
-    with pytest.raises(FitError, match="grad-scaler cannot scale update 'main': its optimizer evaluates the batch several times"):
-        tiny_trainer(plugins=[GradScaler()], optimizer=partial(torch.optim.LBFGS, lr=0.1)).fit(epochs=1)

@@ -91,7 +91,8 @@ def test_on_an_accelerator_a_bad_step_is_made_harmless_without_reading() -> None
 
 
 def update_with(optimizer: Any, steps: int) -> Update:
-    update = Update("main", [optimizer])
+    update = Update("main", optimizer)
+    update.build(list, accumulate=1, sums=False)
     update.steps = steps
     return update
 

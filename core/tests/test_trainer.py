@@ -564,7 +564,14 @@ def test_predictions_with_their_targets() -> None:
 def test_a_trainer_shows_itself_on_one_screen() -> None:
     trainer = tiny_trainer(metrics=["accuracy"], plugins=[("mine", Stopper())])
     said = repr(trainer)
-    for expected in ("Linear, 15 parameters, 15 trained", "CrossEntropyLoss", "main: SGD", "accuracy", "mine", "0 trained, 0 steps"):
+    for expected in (
+        "Linear, 15 parameters, 15 trained",
+        "CrossEntropyLoss",
+        "Update('main', SGD, steps=0)",
+        "accuracy",
+        "mine",
+        "0 trained, 0 steps",
+    ):
         assert expected in said
     trainer.fit(epochs=1)
     assert "Update('main', SGD, steps=2)" in repr(trainer)

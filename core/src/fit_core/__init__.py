@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from fit_core.log import LogEntry
     from fit_core.metrics import Metric
     from fit_core.modes import freeze
-    from fit_core.optimizers import Update
     from fit_core.script import run
     from fit_core.state import State, StateKey
     from fit_core.trainer import Trainer
+    from fit_core.updates import Update, Updates
 
 __all__ = [
     "Delayed",
@@ -34,6 +34,7 @@ __all__ = [
     "Trainer",
     "TrainingError",
     "Update",
+    "Updates",
     "every",
     "freeze",
     "hookimpl",
@@ -53,7 +54,8 @@ _HOMES = {
     "StateKey": "state",
     "Trainer": "trainer",
     "TrainingError": "errors",
-    "Update": "optimizers",
+    "Update": "updates",
+    "Updates": "updates",
     "every": "cadence",
     "freeze": "modes",
     "hookimpl": "hookspecs",

@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from fit_core.optimizers import Update
+from fit_core.updates import Update
 
 
 class Abandoned(Exception):

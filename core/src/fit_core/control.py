@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from fit_core.optimizers import Update
+    from torch import Tensor
+
+    from fit_core.updates import Update
 
 Kind = Literal["stop", "end_epoch", "skip_batch", "skip_step"]
 
@@ -36,9 +38,10 @@ class Control:
     Attributes:
         asked: every request so far, by kind and reason.
         end_epoch: whether the training pass ends with this batch.
-        skip_step: whether the next step is skipped.
+        skip_step: whether every window that this batch enters is thrown away.
         updates_run: how many updates ran on this batch.
         came_to_step: whether the update at work called `maybe_step`.
+        losses: of the updates that ran on this batch, by their name in the row.
     """
 
     asked: dict[tuple[Kind, str], Asked] = field(default_factory=dict)
@@ -46,11 +49,15 @@ class Control:
     skip_step: bool = False
     updates_run: int = 0
     came_to_step: bool = False
+    losses: dict[str, Tensor] = field(default_factory=dict)
 
     def end_batch(self, updates: Iterable[Update]) -> None:
-        """Drop a request to skip a step if there is no gradient left that it could be about."""
-        if self.skip_step and not any(update.window.batches for update in updates):
-            self.skip_step = False
+        """Forget what was about this batch, and requests to skip a step of which no gradient is left."""
+        self.skip_step = False
+        self.losses.clear()
+        for update in updates:
+            if update.window.skip and not update.window.batches:
+                update.window.skip = False
 
     def note(self, kind: Kind, reason: str, where: str) -> None:
         """Remember a request."""

@@ -24,7 +24,9 @@ def prepare_model(trainer: Trainer) -> nn.Module:
 
 
 @hookimpl(trylast=True)
-def param_groups(trainer: Trainer, state: State) -> list[Tensor]:
+def param_groups(trainer: Trainer, state: State) -> list[Any]:
+    if state.update is not None and state.update.given_params is not None:
+        return state.update.given_params
     trained = [p for module in trainer.modules(state.model) for p in module.parameters() if p.requires_grad]
     return list({id(p): p for p in trained}.values())  # a loss module may hold the model too
 
@@ -42,7 +44,10 @@ def prepare_batch(state: State, batch: Any) -> tuple[Any, Any]:
 
 @hookimpl(trylast=True)
 def train_step(trainer: Trainer, state: State) -> bool:
-    for update in state.updates.values():
+    due = [update for update in state.updates.values() if update.due(state.batch_count)]
+    if due and trainer.shared_forward:
+        trainer.forward()
+    for update in due:
         trainer.run_update(update)
     return True
 
@@ -51,7 +56,8 @@ def train_step(trainer: Trainer, state: State) -> bool:
 def run_update(trainer: Trainer, state: State) -> bool:
     assert state.update is not None
     if not state.update.needs_closure:  # else the optimizer evaluates the batch, in its step
-        trainer.forward()
+        if not trainer.shared_forward:
+            trainer.forward()
         trainer.compute_loss()
         trainer.backward()
     trainer.maybe_step()
@@ -70,7 +76,7 @@ def forward(trainer: Trainer, state: State) -> Any:
 @hookimpl(trylast=True)
 def compute_loss(trainer: Trainer, state: State) -> Tensor:
     try:
-        return trainer.criterion(state)
+        return trainer.criterion_for(state)(state)
     except (RuntimeError, TypeError, ValueError, IndexError) as error:
         missing = "; the batch has no targets: data must give (inputs, targets)" if state.targets is None else ""
         error.add_note(f"the loss was computed from outputs {describe(state.outputs)} and targets {describe(state.targets)}{missing}")

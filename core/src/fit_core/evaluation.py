@@ -48,14 +48,14 @@ class Evaluation:
             streams={},
         )
         self.meter = Meter(trainer.metrics if phase != "predict" else ())
-        self.collect = collect or self.meter.add
+        self.collect = collect or self.take_in
         self.state = trainer._new_state(self.progress, self.meter)
 
     def run(self) -> Row:
         """Run the pass, and return its values with their prefix."""
         trainer, state, hooks = self.trainer, self.state, self.trainer.hooks
         with random_states_aside(state.device), trainer._entered(state, self.meter):
-            self.meter.begin(trainer.criterion.sums)
+            self.meter.begin()
             hooks.on_eval_start(trainer, state)
             with eval_mode(trainer.modules(state.model)), torch.no_grad():
                 self.evaluate_batches()
@@ -83,6 +83,11 @@ class Evaluation:
             hooks.on_eval_batch_end(trainer, state)
             state.clear_batch()
         check_count(progress, NAMES[progress.phase], source)
+
+    def take_in(self, state: State) -> None:
+        """Take in loss, outputs and targets of a batch."""
+        self.meter.add_loss("loss", state, self.trainer.criterion_for(state).sums)
+        self.meter.add(state)
 
     def named(self, values: Row) -> Row:
         """Return values with the prefix of the pass."""

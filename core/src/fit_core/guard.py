@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fit_core.errors import FitError, TrainingError
-from fit_core.optimizers import Update, values_of
 from fit_core.state import State
+from fit_core.updates import Update, values_of
 
 Policy = Literal["stop", "skip", "off"]
 

@@ -65,7 +65,7 @@ class Fit:
         trainer._begin_run()
         with trainer._entered(state, self.meter), ending(trainer, state, fit=True):
             trainer._prepare(state)
-            trainer._build_updates(state)
+            trainer._build_updates(state, self.meter)
             self.size()
             hooks.on_fit_start(trainer, state)
             while not self.done():
@@ -96,7 +96,7 @@ class Fit:
         began = time.perf_counter()
         self.progress.begin_epoch()
         trainer._control.end_epoch = False
-        self.meter.begin(trainer.criterion.sums)
+        self.meter.begin()
         self.val_values = {}
         state.row = MappingProxyType({})
         hooks.on_epoch_start(trainer, state)
@@ -137,7 +137,7 @@ class Fit:
             hooks.on_batch_start(trainer, state)
             train_step(trainer, state)
             progress.moment = "between"
-            if not progress.skip_batch:
+            if trainer._control.updates_run and not progress.skip_batch:
                 meter.add(state)
                 trainer._log_batch(state)
             hooks.on_batch_end(trainer, state)

@@ -221,35 +221,44 @@ class Meter:
 
     Args:
         metrics: copied, so that no two passes mix.
+
+    Attributes:
+        taken: names in the row that no plugin can record.
+        open: whether values can be recorded.
     """
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._metrics = [copy.deepcopy(metric) for metric in metrics]
-        self._loss = WeightedMean()
+        self._losses: dict[str, WeightedMean] = {}
         self._recorded: dict[str, WeightedMean] = {}
         self._block = Block()
-        self._has_loss = False
+        self.taken: set[str] = set(RESERVED)
         self.open = False
 
-    def begin(self, sums: bool) -> None:
-        """Begin a pass.
-
-        Args:
-            sums: the loss is a sum over samples, not a mean.
-        """
+    def begin(self) -> None:
+        """Begin a pass."""
         for metric in self._metrics:
             metric.reset()
-        self._loss = WeightedMean(total=sums)
+        self._losses.clear()
         self._recorded.clear()
         self._block.take()
-        self._has_loss = False
         self.open = True
 
-    def add(self, state: State) -> None:
-        """Take in the batch in `state`."""
+    def add_loss(self, name: str, state: State, sums: bool) -> None:
+        """Take in the loss in `state`, if there is one.
+
+        Args:
+            name: in the row.
+            state: of the pass.
+            sums: the loss is a sum over samples, not a mean.
+        """
         if state.loss is not None:
-            self._loss.add(state.loss, terms(state))
-            self._has_loss = True
+            if name not in self._losses:
+                self._losses[name] = WeightedMean(total=sums)
+            self._losses[name].add(state.loss, terms(state))
+
+    def add(self, state: State) -> None:
+        """Take outputs and targets of the batch in `state` in."""
         if self._metrics:
             self._feed(state.outputs, state.targets)
 
@@ -261,14 +270,14 @@ class Meter:
         """
         if not self.open:
             raise FitError(f"cannot record {name!r} here: the row is open from on_epoch_start (or on_eval_start) until it is complete")
-        if name in RESERVED or name.startswith(PREFIXES) or any(name == metric.name for metric in self._metrics):
+        if name in self.taken or name.startswith(PREFIXES) or any(name == metric.name for metric in self._metrics):
             raise FitError(f"cannot record {name!r}: the row has this name for something else")
         self._recorded.setdefault(name, WeightedMean()).add(scalar(name, value), scalar(f"weight of {name}", weight))
 
     def values(self) -> dict[str, float]:
         """Return the values so far. Waits for the device."""
         self._empty_block()
-        values = {"loss": self._loss.compute()} if self._has_loss else {}
+        values = {name: loss.compute() for name, loss in self._losses.items()}
         values |= {metric.name: float(metric.compute()) for metric in self._metrics}
         return values | self.recorded()
 

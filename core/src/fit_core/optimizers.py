@@ -1,96 +1,22 @@
-"""An update: one optimizer's share of a training algorithm."""
+"""Optimizers: what may be given, and whose parameters they may hold."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from fit_core.errors import FitError
-from fit_core.window import Window
-
-
-class Update:
-    """What one optimizer trains, and how far it has come.
-
-    Attributes:
-        name: "main" for the only update of a plain run.
-        optimizers: whose `step` makes the update.
-        steps: how many steps are finished.
-        lr: the learning rate of the last step, of the first parameter group; before it, of the next.
-        window: the batches whose gradients are added up for the next step.
-        needs_closure: whether the optimizer's `step` evaluates the batch itself, as LBFGS does.
-        closure: what `optimizer_step` hands to such an optimizer; None at any other time.
-
-    Raises:
-        FitError: an optimizer that needs a closure cannot accumulate, or share an update.
-    """
-
-    def __init__(self, name: str, optimizers: list[Optimizer], accumulate: int = 1, sums: bool = False) -> None:
-        self.name = name
-        self.optimizers = optimizers
-        self.steps = 0
-        self.window = Window(accumulate, sums)
-        self.lr: float | Tensor = self.next_lr
-        self.needs_closure = any(map(needs_closure, optimizers))
-        self.closure: Callable[[], Any] | None = None
-        if self.needs_closure and (accumulate > 1 or len(optimizers) > 1):
-            what = f"accumulate {accumulate} batches" if accumulate > 1 else "share an update with another one"
-            names = ", ".join(type(optimizer).__name__ for optimizer in optimizers if needs_closure(optimizer))
-            raise FitError(f"{names} evaluates a batch several times in one step, so it cannot {what}")
-
-    @property
-    def optimizer(self) -> Optimizer:
-        """The optimizer, where there is one only; else the first."""
-        return self.optimizers[0]
-
-    @property
-    def next_lr(self) -> float | Tensor:
-        """The learning rate that the next step will use, of the first parameter group."""
-        lr: float | Tensor = self.optimizers[0].param_groups[0]["lr"]
-        return lr.clone() if isinstance(lr, Tensor) else lr  # schedulers write into a tensor
-
-    @property
-    def params(self) -> list[Tensor]:
-        """The parameters that the optimizers own now."""
-        return [p for optimizer in self.optimizers for p in parameters_of(optimizer)]
-
-    def zero_grad(self) -> None:
-        """Clear every gradient, and begin a new window."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-        self.window.clear()
-
-    def gradients(self) -> list[Tensor]:
-        """The gradients there are, in the order of the parameters."""
-        return [p.grad for p in self.params if p.grad is not None]
-
-    def multiply_gradients(self, factor: float | Tensor) -> None:
-        """Multiply every gradient by a number, or by a tensor without dimensions."""
-        by_device: dict[torch.device, list[Tensor]] = {}
-        for gradient in map(values_of, self.gradients()):
-            by_device.setdefault(gradient.device, []).append(gradient)
-        for device, gradients in by_device.items():
-            torch._foreach_mul_(gradients, factor.to(device, non_blocking=True) if isinstance(factor, Tensor) else factor)
-
-    def __repr__(self) -> str:
-        return f"Update({self.name!r}, {', '.join(type(o).__name__ for o in self.optimizers)}, steps={self.steps})"
 
 
 def needs_closure(optimizer: Optimizer) -> bool:
     """Tell an optimizer whose `step` must be given a closure."""
     parameter = inspect.signature(optimizer.step).parameters.get("closure")
     return parameter is not None and parameter.default is parameter.empty
-
-
-def values_of(gradient: Tensor) -> Tensor:
-    """Return what a gradient holds: the values of a sparse one, any other as it is."""
-    return gradient._values() if gradient.is_sparse else gradient
 
 
 def build_optimizers(optimizer: Any, groups: Callable[[], list[Any]]) -> tuple[list[Optimizer], list[Any]]:
@@ -164,30 +90,11 @@ def tensor_of(item: Any) -> Any:
     return item[1] if isinstance(item, tuple) else item
 
 
-def check_parameters(update: Update, modules: Iterable[nn.Module], groups: Iterable[Any]) -> None:
-    """Refuse optimizers that train something else than the model.
+def names_of(given: Any) -> str:
+    """Name optimizers, or what makes them, for people."""
+    made: Sequence[Any] = given if isinstance(given, (list, tuple)) else [given]
+    return ", ".join(_name(one.func if isinstance(one, partial) else one) for one in made)
 
-    Args:
-        update: whose optimizers they are.
-        modules: the model, and a loss with parameters.
-        groups: further parameters, which a plugin gave.
 
-    Raises:
-        FitError: a parameter belongs to none of these, or to two optimizers.
-    """
-    known = {id(p) for module in modules for p in module.parameters()}
-    params = update.params
-    if not any(id(p) in known for p in params):
-        raise FitError(
-            f"the optimizer of update {update.name!r} holds none of the model's parameters; "
-            "build it from model.parameters(), or pass partial(torch.optim.SGD, lr=0.1) and let fit do it"
-        )
-    known |= {id(tensor_of(p)) for group in groups for p in (group["params"] if isinstance(group, dict) else [group])}
-    foreign = [p for p in params if id(p) not in known]
-    if foreign:
-        raise FitError(
-            f"the optimizer of update {update.name!r} holds {len(foreign)} parameters that are neither the model's nor the loss's, the "
-            f"first of shape {tuple(foreign[0].shape)}; was the model changed after the optimizer was made?"
-        )
-    if len({id(p) for p in params}) < len(params):
-        raise FitError(f"two optimizers of update {update.name!r} hold the same parameter; each needs its own")
+def _name(thing: Any) -> str:
+    return str(getattr(thing, "__name__", type(thing).__name__))

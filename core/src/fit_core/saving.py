@@ -65,5 +65,4 @@ def load_weights(trainer: Trainer, checkpoint: Checkpoint) -> None:
 
 def saved_modules(trainer: Trainer) -> dict[str, nn.Module]:
     """Return what has weights, by the file that holds them."""
-    loss = {"loss": trainer.loss_fn} if isinstance(trainer.loss_fn, nn.Module) and trainer.loss_fn.state_dict() else {}
-    return {"model": trainer.model, **loss}
+    return {"model": trainer.model, **{name: loss for name, loss in trainer.losses().items() if loss.state_dict()}}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from fit_core.optimizers import Update
+    from fit_core.updates import Update
 
 T = TypeVar("T")
 Phase = Literal["train", "validate", "test", "predict"]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self
@@ -31,16 +30,17 @@ from fit_core.loop import Fit, Length
 from fit_core.metrics import Meter, Metric, Row, resolve_metrics
 from fit_core.modes import set_seed
 from fit_core.naming import FunctionPlugin, ScriptPlugin
-from fit_core.optimizers import Update, build_optimizers, check_parameters
+from fit_core.optimizers import names_of
 from fit_core.plan import Hooks, Tracer
 from fit_core.plugins import NO_SETTINGS, Member, register, resolve
 from fit_core.requests import BUILTIN, Settings
 from fit_core.run_folder import make_folder, new_run_folder
 from fit_core.state import Moment, Phase, Progress, State
 from fit_core.streams import Streams
+from fit_core.updates import Update, Updates, as_updates
 
 OptimizerLike = Optimizer | Callable[[Iterable[Any]], Optimizer]
-Optimizers = OptimizerLike | list[OptimizerLike]
+Optimizers = OptimizerLike | list[OptimizerLike] | Update | Updates | Mapping[str, Any]
 
 
 class Trainer:
@@ -50,7 +50,8 @@ class Trainer:
         model: any module.
         loss_fn: `loss_fn(outputs, targets)`, a function or a module; None if the outputs carry a loss, or only to predict.
         optimizer: a torch optimizer, or a callable that makes one of the parameters (`partial(SGD, lr=0.1)`); a list of
-            them, which step together; None if nothing is to be trained.
+            them, which step together; a dict of them, or `Updates`, which step in turns (docs/updates.md); None if
+            nothing is to be trained.
         metrics: names ("accuracy"), callables `(outputs, targets)`, or metric objects.
         plugins: names with options ("early-stopping:patience=3"), objects, functions, modules, or pairs with a name.
         train_data: what `fit` trains on if it is given nothing; likewise `val_data`, and `test_data` for `evaluate`.
@@ -121,7 +122,7 @@ class Trainer:
         self._settings = NO_SETTINGS
         self._progress = Progress("train")
         self._updates: dict[str, Update] = {}
-        self._first_update: Update | None = None
+        self._plan: Updates | None = None if optimizer is None else as_updates(optimizer)
         self._guard = Guard(finite)
         self._control = Control()
         self._log = LogBuffer()
@@ -268,8 +269,11 @@ class Trainer:
         Raises:
             FitError: it is too late, since `on_step_start` has come, or no training batch is at work.
         """
-        self._ask("skip_step", reason, phase="train", moments=("batch", "update", "backward"))
-        self._control.skip_step = True
+        state = self._ask("skip_step", reason, phase="train", moments=("batch", "update", "backward"))
+        if state.update is None:
+            self._control.skip_step = True
+        else:
+            state.update.window.skip = True
 
     @property
     def requests(self) -> list[Asked]:
@@ -356,14 +360,13 @@ class Trainer:
 
     def __repr__(self) -> str:
         """Show model, loss, updates, metrics and plugins on one screen."""
-        given = self.optimizer if isinstance(self.optimizer, list) else [self.optimizer]
-        optimizer = ", ".join(name_for_people(one.func if isinstance(one, partial) else one) for one in given)
-        loss = name_for_people(self.loss_fn)
+        loss = "of the outputs" if self.loss_fn is None else names_of(self.loss_fn)
+        updates = "none" if self.optimizer is None else repr(self._plan if self._updates else as_updates(self.optimizer))
         trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         lines = {
             "model": f"{type(self.model).__name__}, {sum(p.numel() for p in self.model.parameters()):,} parameters, {trained:,} trained",
-            "loss": "of the outputs" if self.loss_fn is None else loss,
-            "updates": ", ".join(map(repr, self._updates.values())) or ("none" if self.optimizer is None else f"main: {optimizer}"),
+            "loss": loss,
+            "updates": updates,
             "metrics": ", ".join(metric.name for metric in self.metrics) or "none",
             "plugins": ", ".join(map(str, self.plugins)) or "none",
             "epochs": f"{self._progress.epoch} trained, {self._progress.step} steps",
@@ -425,10 +428,26 @@ class Trainer:
             self._looked_at, self._takes_state = model, names_state(model) or wraps_the_users
         return call_model(model, state.inputs, {"state": state} if self._takes_state else {})
 
+    def criterion_for(self, state: State) -> Criterion:
+        """Return what computes the loss: that of the update at work; outside of one the trainer's, else the first update's."""
+        update = state.update
+        if update is None and self.loss_fn is None and self._plan is not None:
+            update = self._plan.first
+        return self.criterion if update is None or update.criterion is None else update.criterion
+
     def modules(self, model: nn.Module | None = None) -> list[nn.Module]:
-        """Return what is trained and switched between modes: the model (or another in its place) and a loss module."""
-        loss = [self.loss_fn] if isinstance(self.loss_fn, nn.Module) else []
-        return [self.model if model is None else model, *loss]
+        """Return what is trained and switched between modes: the model (or another in its place) and losses that are modules."""
+        return [self.model if model is None else model, *self.losses().values()]
+
+    def losses(self) -> dict[str, nn.Module]:
+        """Return the losses that are modules: the trainer's as `loss`, an update's as `loss_NAME`."""
+        own = {} if self._plan is None else {f"loss_{update.name}": update.loss_fn for update in self._plan}
+        return {name: loss for name, loss in {"loss": self.loss_fn, **own}.items() if isinstance(loss, nn.Module)}
+
+    @property
+    def shared_forward(self) -> bool:
+        """Whether `train_step` calls the model once for all updates."""
+        return self._plan is not None and self._plan.shared_forward
 
     # ------------------------------------------------------------------------------------------------------ plugins
 
@@ -546,27 +565,51 @@ class Trainer:
         feeding.check_together(data, None, batch_size)
         return found
 
-    def _build_updates(self, state: State) -> None:
-        if self._updates:
-            return
+    def _build_updates(self, state: State, meter: Meter) -> None:
         if self.optimizer is None:
             raise FitError("there is no optimizer to train with: pass Trainer(model, loss_fn, optimizer)")
-        optimizers, groups = build_optimizers(self.optimizer, lambda: self.hooks.param_groups(self, state))
-        update = Update("main", optimizers, at_least_one("accumulate", self.accumulate), self.criterion.sums)
-        check_parameters(update, self.modules(state.model), groups)
-        update.zero_grad()
-        self._updates["main"] = self._first_update = update
+        if not self._updates:
+            plan = self._plan = as_updates(self.optimizer)
+            given: list[Any] = []
+            for update in plan:
+                state.update = update
+                criterion = self.criterion_for(state)
+                given += update.build(
+                    lambda: self.hooks.param_groups(self, state), at_least_one("accumulate", self.accumulate), criterion.sums
+                )
+            state.update = None
+            plan.check(self.modules(state.model), given)
+            self._updates.update(plan.by_name)
+            for update in plan:
+                update.zero_grad()
+        meter.taken |= {f"{name}_{what}" for name in self._updates for what in ("loss", "lr")}
+        taken = [metric.name for metric in self.metrics if metric.name in meter.taken]
+        if taken:
+            raise FitError(f"a metric cannot be called {taken[0]!r}: the row has this name for an update")
+
+    def _only(self, update: Update) -> AbstractContextManager[None]:
+        """Return a context in which no other update's parameters have gradients."""
+        return nullcontext() if len(self._updates) == 1 or self._plan is None else self._plan.only(update)
+
+    def _note_loss(self, state: State, update: Update) -> None:
+        """Take the loss of an update into the row, under its name and, if it is the first one's, as `loss`."""
+        meter, criterion = self._passes[-1][1], update.criterion or self.criterion
+        names = ["loss"] if self._plan is not None and update is self._plan.first else []
+        for name in [*names, *([f"{update.name}_loss"] if len(self._updates) > 1 else [])]:
+            meter.add_loss(name, state, criterion.sums)
+            if self._logs and state.loss is not None:
+                self._control.losses[name] = state.loss.detach()
 
     def _steps_of(self, batches: int) -> int:
         """Return how many steps the first update makes in a pass of so many batches."""
-        assert self._first_update is not None
-        accumulate = self._first_update.window.accumulate
-        return batches // accumulate if self.remainder == "drop" else -(-batches // accumulate)
+        assert self._plan is not None
+        due = batches // self._plan.first.every
+        accumulate = self._plan.first.window.accumulate
+        return due // accumulate if self.remainder == "drop" else -(-due // accumulate)
 
     def _log_batch(self, state: State) -> None:
         if self._logs:
-            loss = {} if state.loss is None else {"loss": state.loss}
-            self._log.add(state, {**loss, **self._rates()})
+            self._log.add(state, {**self._control.losses, **self._rates()})
             if state.step >= self._flushed_at + self.log_every:
                 self._flush(state)
 
@@ -594,8 +637,3 @@ class Trainer:
 def device_of(module: nn.Module) -> torch.device:
     """Return the device of a module's first parameter, or the CPU if it has none."""
     return next((p.device for p in module.parameters()), torch.device("cpu"))
-
-
-def name_for_people(thing: Any) -> str:
-    """Return the name of a function or class, or of the class of an object."""
-    return str(getattr(thing, "__name__", type(thing).__name__))

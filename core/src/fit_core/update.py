@@ -16,9 +16,9 @@ from fit_core.errors import FitError
 from fit_core.guard import forget_flags
 
 if TYPE_CHECKING:
-    from fit_core.optimizers import Update
     from fit_core.state import State
     from fit_core.trainer import Trainer
+    from fit_core.updates import Update
 
 
 def train_step(trainer: Trainer, state: State) -> None:
@@ -28,7 +28,8 @@ def train_step(trainer: Trainer, state: State) -> None:
         return
     control.updates_run = 0
     trainer.hooks.train_step(trainer, state)
-    if not control.updates_run and not progress.skip_batch:
+    due = any(update.due(progress.batch_count) for update in state.updates.values())
+    if due and not control.updates_run and not progress.skip_batch:
         raise FitError("train_step ran no update; call trainer.run_update(update) for one at least, or trainer.skip_batch(reason)")
 
 
@@ -40,15 +41,19 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
     progress.moment = "update" if control.updates_run else "batch"
     control.updates_run += 1
     control.came_to_step = False
+    update.window.skip = update.window.skip or control.skip_step
     state.update = update
+    state.weight = None
     try:
-        trainer.hooks.run_update(trainer, state)
+        with trainer._only(update):
+            trainer.hooks.run_update(trainer, state)
     except BaseException:
         update.zero_grad()  # whoever catches it goes on without half a gradient
-        control.skip_step = False
         raise
     finally:
         state.update = None
+    if not progress.skip_batch:
+        trainer._note_loss(state, update)
     if not control.came_to_step:
         raise FitError(f"run_update of update {update.name!r} never came to trainer.maybe_step()")
 
@@ -109,8 +114,8 @@ def step(trainer: Trainer, state: State, update: Update) -> None:
 
 def admitted(trainer: Trainer, state: State, update: Update) -> bool:
     """Finish the gradients, and tell whether a step is made with them: `on_step_start` has been heard if so."""
-    control = trainer._control
-    if control.skip_step or not trainer.hooks.finish_gradients(trainer, state) or control.skip_step:
+    good = not update.window.skip and trainer.hooks.finish_gradients(trainer, state)
+    if not good or update.window.skip:  # whoever finishes gradients may ask for it too
         return False
     if not trainer._guard.admits(state, update):
         return False
@@ -124,14 +129,13 @@ def count_step(trainer: Trainer, state: State, update: Update) -> None:
     """Count a step that was made, and tell everyone."""
     forget_flags(update)
     update.steps += 1
-    if update is trainer._first_update:
+    if update is next(iter(state.updates.values())):
         state._progress.step += 1
     trainer.hooks.on_step_end(trainer, state)
 
 
 def forget_gradients(trainer: Trainer, state: State, update: Update) -> None:
     """Clear gradients after a step or a skipped one, and begin a new window."""
-    trainer._control.skip_step = False
     trainer.hooks.zero_grad(trainer, state)
     update.window.clear()
 

@@ -28,14 +28,16 @@ class Window:
 
     Attributes:
         batches: how many are in.
+        skip: whether its gradients are thrown away instead of stepping.
     """
 
-    __slots__ = ("_nominal", "_total", "accumulate", "batches", "sums")
+    __slots__ = ("_nominal", "_total", "accumulate", "batches", "skip", "sums")
 
     def __init__(self, accumulate: int = 1, sums: bool = False) -> None:
         self.accumulate = accumulate
         self.sums = sums
         self.batches = 0
+        self.skip = False
         self._nominal: float | None = None
         self._total: Weight = 0.0
 
@@ -88,6 +90,7 @@ class Window:
     def clear(self) -> None:
         """Begin anew, after a step or a skipped one."""
         self.batches = 0
+        self.skip = False
         self._nominal = None
         self._total = 0.0
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 
 from torch.optim import Optimizer, lr_scheduler
 
-from fit_core import FitError, State, hookimpl
+from fit_core import FitError, State, Update, hookimpl
 from fit_core.errors import did_you_mean, listed
 from fit_core.options import bind
 from fit_schedulers.schedules import Schedule, after, constant, cosine, warm_up
@@ -52,7 +52,7 @@ class LR:
         self.warmup = warmup
         self.every = every
         self.options = _checked(schedule, options)
-        self._schedulers: list[lr_scheduler.LRScheduler] = []
+        self._schedulers: dict[str, list[lr_scheduler.LRScheduler]] = {}
 
     @property
     def sized_from_run(self) -> bool:
@@ -62,25 +62,28 @@ class LR:
     @hookimpl
     def on_fit_start(self, state: State) -> None:
         if not self._schedulers or self.sized_from_run:
-            optimizers = [optimizer for update in state.updates.values() for optimizer in update.optimizers]
-            self._schedulers = [self._build(optimizer, state) for optimizer in optimizers]
+            self._schedulers = {
+                name: [self._build(optimizer, update, state) for optimizer in update.optimizers] for name, update in state.updates.items()
+            }
 
     @hookimpl
-    def on_step_end(self) -> None:
+    def on_step_end(self, state: State) -> None:
+        assert state.update is not None
         if self.every == "step":
-            self._advance()
+            self._advance(state.update.name)
 
     @hookimpl
     def on_epoch_end(self) -> None:
         if self.every == "epoch":
-            self._advance()
+            for name in self._schedulers:
+                self._advance(name)
 
-    def _advance(self) -> None:
-        for scheduler in self._schedulers:
+    def _advance(self, update: str) -> None:
+        for scheduler in self._schedulers[update]:
             scheduler.step()
 
-    def _build(self, optimizer: Optimizer, state: State) -> lr_scheduler.LRScheduler:
-        total = _steps_ahead(state) if self.sized_from_run else 0
+    def _build(self, optimizer: Optimizer, update: Update, state: State) -> lr_scheduler.LRScheduler:
+        total = _steps_ahead(update, state) if self.sized_from_run else 0
         warm = round(self.warmup * total) if self.warmup < 1 else int(self.warmup)
         if self.schedule in SIZED:
             schedule = after(warm_up(warm), warm, self._own(max(total - warm, 1)))
@@ -95,10 +98,13 @@ class LR:
         return cosine(steps) if self.schedule == "cosine" else constant()
 
 
-def _steps_ahead(state: State) -> int:
+def _steps_ahead(update: Update, state: State) -> int:
+    """Return how many steps an update will make in this run; that of the first is known, others come more or less often."""
     if state.steps_total is None:
         raise FitError("the learning rate cannot be sized from the run, whose length is unknown: pass fit(steps=...), or another schedule")
-    return max(state.steps_total - state.step, 1)
+    first = next(iter(state.updates.values()))
+    batches = max(state.steps_total - state.step, 1) * first.every * first.window.accumulate
+    return max(batches // (update.every * update.window.accumulate), 1)
 
 
 def _checked(schedule: str, options: dict[str, Any]) -> dict[str, Any]:

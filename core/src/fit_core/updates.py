@@ -1,0 +1,271 @@
+"""Updates: each one optimizer's (or several optimizers') share of a training algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fit_core.criterion import Criterion
+from fit_core.errors import FitError
+from fit_core.optimizers import build_optimizers, names_of, needs_closure, parameters_of, tensor_of
+from fit_core.window import Window
+
+
+class Update:
+    """What one optimizer trains, by which loss and how often; and how far it has come.
+
+    Args:
+        name: its name in `state.updates`, and before its numbers in the row.
+        optimizer: a torch optimizer; a callable that makes one of `params`; or a list of them, which step together.
+        params: what a callable is given; None: what the hook `param_groups` gives. A ready optimizer knows its own.
+        loss_fn: `loss_fn(outputs, targets)`, as the trainer's; None: the trainer's.
+        every: due in every so many batches: when `state.batch_count` is a multiple.
+        accumulate: how many of the batches in which it is due make one step; None: as the trainer says.
+
+    Attributes:
+        name: see above; "main" for the only update of a plain run.
+        every: see above.
+        optimizers: whose `step` makes the update; empty before the first `fit`.
+        steps: how many steps are finished.
+        lr: the learning rate of the last step, of the first parameter group; before it, of the next.
+        window: the batches whose gradients are added up for the next step.
+        needs_closure: whether its optimizer's `step` evaluates the batch itself, as LBFGS does.
+        closure: what `optimizer_step` hands to an optimizer that evaluates the batch itself; None at any other time.
+
+    Raises:
+        FitError: a number is below 1, or the name cannot stand in the row.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        optimizer: Any,
+        params: Iterable[Any] | None = None,
+        *,
+        loss_fn: Callable[..., Tensor] | None = None,
+        every: int = 1,
+        accumulate: int | None = None,
+    ) -> None:
+        if not name.isidentifier():
+            raise FitError(f"{name!r} is no name for an update: use letters, digits and underscores")
+        for what, number in (("every", every), ("accumulate", 1 if accumulate is None else accumulate)):
+            if not isinstance(number, int) or number < 1:
+                raise FitError(f"{what} of update {name!r} must be at least 1 and whole, not {number!r}")
+        self.name = name
+        self.every = every
+        self.accumulate = accumulate
+        self.loss_fn = loss_fn
+        self.criterion = None if loss_fn is None else Criterion(loss_fn)
+        self.given = optimizer
+        self.given_params = None if params is None else list(params)
+        self.optimizers: list[Optimizer] = []
+        self.steps = 0
+        self.window = Window()
+        self.lr: float | Tensor = 0.0
+        self.needs_closure = False
+        self.closure: Callable[[], Any] | None = None
+
+    def build(self, groups: Callable[[], list[Any]], accumulate: int, sums: bool) -> list[Any]:
+        """Make its optimizers and its window.
+
+        Args:
+            groups: returns what a callable optimizer is given.
+            accumulate: of the trainer.
+            sums: its losses are sums over samples.
+
+        Returns:
+            The parameter groups that a callable was given.
+
+        Raises:
+            FitError: an optimizer is not what it should be; or it needs a closure, and cannot accumulate or share an update.
+        """
+        self.optimizers, given = build_optimizers(self.given, groups)
+        accumulate = self.accumulate or accumulate
+        self.needs_closure = any(map(needs_closure, self.optimizers))
+        if self.needs_closure and (accumulate > 1 or len(self.optimizers) > 1):
+            what = f"accumulate {accumulate} batches" if accumulate > 1 else "share an update with another one"
+            names = ", ".join(type(optimizer).__name__ for optimizer in self.optimizers if needs_closure(optimizer))
+            raise FitError(f"{names} evaluates a batch several times in one step, so it cannot {what}")
+        self.window = Window(accumulate, sums)
+        self.lr = self.next_lr
+        return given
+
+    def due(self, batch_count: int) -> bool:
+        """Whether it runs on this batch, counted over all epochs."""
+        return batch_count % self.every == 0
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimizer, where there is one only; else the first."""
+        return self.optimizers[0]
+
+    @property
+    def next_lr(self) -> float | Tensor:
+        """The learning rate that the next step will use, of the first parameter group."""
+        lr: float | Tensor = self.optimizers[0].param_groups[0]["lr"]
+        return lr.clone() if isinstance(lr, Tensor) else lr  # schedulers write into a tensor
+
+    @property
+    def params(self) -> list[Tensor]:
+        """The parameters that the optimizers own now."""
+        return [p for optimizer in self.optimizers for p in parameters_of(optimizer)]
+
+    def zero_grad(self) -> None:
+        """Clear every gradient, and begin a new window."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        self.window.clear()
+
+    def gradients(self) -> list[Tensor]:
+        """The gradients there are, in the order of the parameters."""
+        return [p.grad for p in self.params if p.grad is not None]
+
+    def multiply_gradients(self, factor: float | Tensor) -> None:
+        """Multiply every gradient by a number, or by a tensor without dimensions."""
+        by_device: dict[torch.device, list[Tensor]] = {}
+        for gradient in map(values_of, self.gradients()):
+            by_device.setdefault(gradient.device, []).append(gradient)
+        for device, gradients in by_device.items():
+            torch._foreach_mul_(gradients, factor.to(device, non_blocking=True) if isinstance(factor, Tensor) else factor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of its optimizers, its counter and its learning rate."""
+        return {"steps": self.steps, "lr": float(self.lr), "optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned.
+
+        Raises:
+            FitError: it was made with another number of optimizers.
+        """
+        if len(state["optimizers"]) != len(self.optimizers):
+            raise FitError(f"update {self.name!r} was saved with {len(state['optimizers'])} optimizers, and has {len(self.optimizers)}")
+        self.steps = state["steps"]
+        self.lr = state["lr"]
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+    def __repr__(self) -> str:
+        extra = [f"every={self.every}"] * (self.every > 1) + [f"accumulate={self.window.accumulate}"] * (self.window.accumulate > 1)
+        return f"Update({', '.join([repr(self.name), names_of(self.optimizers or self.given), *extra, f'steps={self.steps}'])})"
+
+
+class Updates:
+    """The updates of a training algorithm, in the order in which they run on a batch.
+
+    Args:
+        updates: one or more.
+        shared_forward: call the model once per batch, with every gradient on; each update begins at `compute_loss`. What one
+            update's loss leads back through and another one's parameters must be detached by it.
+
+    Raises:
+        FitError: there is none, or two of one name.
+    """
+
+    def __init__(self, updates: Iterable[Update], *, shared_forward: bool = False) -> None:
+        self.shared_forward = shared_forward
+        self.by_name: dict[str, Update] = {}
+        for update in updates:
+            if not isinstance(update, Update):
+                raise FitError(f"Updates takes a list of Update, not of {type(update).__name__}; write Update('g', optimizer)")
+            if update.name in self.by_name:
+                raise FitError(f"two updates are called {update.name!r}")
+            self.by_name[update.name] = update
+        if not self.by_name:
+            raise FitError("there is no update: give one optimizer at least")
+
+    @property
+    def first(self) -> Update:
+        """The one whose steps are `state.step`, and whose loss is `loss`."""
+        return next(iter(self.by_name.values()))
+
+    def __iter__(self) -> Iterator[Update]:
+        return iter(self.by_name.values())
+
+    def __len__(self) -> int:
+        return len(self.by_name)
+
+    def __repr__(self) -> str:
+        return ", ".join(map(repr, self))
+
+    def check(self, modules: Iterable[nn.Module], given: Iterable[Any]) -> None:
+        """Refuse updates that train something else than the model, or the same thing twice.
+
+        Args:
+            modules: the model, and losses with parameters.
+            given: further parameters, which a plugin gave.
+
+        Raises:
+            FitError: a parameter belongs to none of these, or to two optimizers.
+        """
+        known = {id(p) for module in modules for p in module.parameters()}
+        known |= {id(tensor_of(p)) for group in given for p in (group["params"] if isinstance(group, dict) else [group])}
+        owner: dict[int, str] = {}
+        for update in self:
+            check_known(update, known)
+            for p in update.params:
+                if id(p) in owner:
+                    both = (
+                        f"of update {update.name!r}" if owner[id(p)] == update.name else f"of updates {owner[id(p)]!r} and {update.name!r}"
+                    )
+                    raise FitError(f"two optimizers {both} hold the same parameter, of shape {tuple(p.shape)}; each needs its own")
+                owner[id(p)] = update.name
+
+    @contextmanager
+    def only(self, update: Update) -> Iterator[None]:
+        """Switch off the gradients of every other update's parameters: of those that are on, and put them back."""
+        off = [p for other in self if other is not update for p in other.params if p.requires_grad] if len(self) > 1 else []
+        for p in off:
+            p.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for p in off:
+                p.requires_grad_(True)
+
+
+def as_updates(optimizer: Any) -> Updates:
+    """Return updates: as they are given, one for each entry of a dict, or one called "main".
+
+    Raises:
+        FitError: a dict has a callable, whose parameters nobody says.
+    """
+    if isinstance(optimizer, Updates):
+        return optimizer
+    if not isinstance(optimizer, Mapping):
+        return Updates([optimizer if isinstance(optimizer, Update) else Update("main", optimizer)])
+    updates = Updates(one if isinstance(one, Update) else Update(name, one) for name, one in optimizer.items())
+    for update in updates:
+        makers = [one for one in (update.given if isinstance(update.given, list) else [update.given]) if not isinstance(one, Optimizer)]
+        if len(updates) > 1 and makers and update.given_params is None:
+            raise FitError(
+                f"the optimizer of update {update.name!r} is a callable, and nobody says which parameters it gets: "
+                f"write Update({update.name!r}, partial(...), model.{update.name}.parameters()), or make the optimizer"
+            )
+    return updates
+
+
+def check_known(update: Update, known: set[int]) -> None:
+    """Refuse an update that holds parameters of something else."""
+    params = update.params
+    if not any(id(p) in known for p in params):
+        raise FitError(
+            f"the optimizer of update {update.name!r} holds none of the model's parameters; "
+            "build it from model.parameters(), or pass partial(torch.optim.SGD, lr=0.1) and let fit do it"
+        )
+    foreign = [p for p in params if id(p) not in known]
+    if foreign:
+        raise FitError(
+            f"the optimizer of update {update.name!r} holds {len(foreign)} parameters that are neither the model's nor the loss's, the "
+            f"first of shape {tuple(foreign[0].shape)}; was the model changed after the optimizer was made?"
+        )
+
+
+def values_of(gradient: Tensor) -> Tensor:
+    """Return what a gradient holds: the values of a sparse one, any other as it is."""
+    return gradient._values() if gradient.is_sparse else gradient
