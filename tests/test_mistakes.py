@@ -80,7 +80,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     "a spent generator": (
         swap("train_data=tiny_batches(2)", "train_data=(b for b in tiny_batches(2))"),
         "--epochs 2 -q",
-        "train_data gave no batch in epoch 2; a generator can be read only once",
+        "train_data gave no batch in epoch 2, after 2 in the pass before; a generator can be read only once",
     ),
     "unwritable folder": (GOOD, "--run-dir script.py/run", "cannot make the run folder script.py/run: Not a directory; choose another"),
     "no checkpoint": (GOOD, "EVALUATE --checkpoint runs", "there is no checkpoint at runs; give its folder, a pointer"),
@@ -149,7 +149,7 @@ def test_their_own_traceback(run_script: Run, name: str) -> None:
     assert done.code == 1
     for text in said:
         assert text in done.stderr
-    assert done.stderr.endswith("(frames of fit and click are left out; fit --full-trace ... shows them)\n")
+    assert done.stderr.endswith("(frames of fit and click are left out; --full-trace shows them)\n")
     frames = [line for line in done.stderr.splitlines() if line.startswith("  File ")]
     assert not [line for line in frames if "/click/" in line or "fit plan" in line]
     assert len(done.stderr.splitlines()) < 40

@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_numbers(run_script: Run) -> None:
 
 
 SCRIPTS = {
-    "no build_trainer": ("def build_train(): pass", r"defines no build_trainer(); did you mean 'build_train'?"),
+    "no build_trainer": ("def build_train(): pass", r"defines no build_trainer(); rename build_train() to that"),
     "no return": ("def build_trainer(): pass", "build_trainer() must return a Trainer, not NoneType; has it a return?"),
     "no default": ("def build_trainer(lr): pass", "Missing option '--lr'. See: fit train script.py --help"),
     "no data": (
@@ -270,7 +270,7 @@ def test_a_script_is_imported_under_its_stem_with_its_folder_on_the_path(run_scr
 def test_a_script_named_like_a_module(run_fit: Run, tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text(TINY_SCRIPT)
     done = run_fit("train", "json.py")
-    assert (done.code, done.stderr) == (2, "fit: the script json.py has the name of a module that is imported already; rename it\n")
+    assert (done.code, done.stderr) == (2, "fit: the script json.py has the name of a module of Python's standard library; rename it\n")
 
 
 def test_the_hooks_of_a_script_are_the_plugin_script(run_script: Run) -> None:
@@ -509,17 +509,17 @@ def test_help_reads_numpydoc_too(run_script: Run) -> None:
     text = " ".join(run_script(OPTIONS, "--help").stdout.split())
     assert "script.py [OPTIONS] Build something. Options:" in text
     assert "--folder PATH where the data lies [required]" in text
-    assert "--color RED OR BLUE two at once [default: (red)]" in text
-    assert "--fast / --no-fast no accuracy [default: fast]" in text
+    assert "--color RED OR BLUE two at once [default: red]" in text
+    assert "--fast / --no-fast no accuracy [default: true]" in text
     assert "--betas" in text
-    assert "[default: ([0.9,0.99])]" in text
+    assert "[default: [0.9,0.99]]" in text
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--color", "green"], "Invalid value for '--color': it must be red or blue, not 'green'"),
-        (["--betas", "0.5"], "Invalid value for '--betas': it must be a list in brackets, such as [1,2], not '0.5'"),
+        (["--betas", "0.5"], "Invalid value for '--betas': it must be a list of numbers in brackets, such as [1,2], not '0.5'"),
         (["--sizes", "[1]"], "Invalid value for '--sizes'"),
         (["--depth", "deep"], "Invalid value for '--depth': it must be int or none, not 'deep'"),
         (["--norm", "layer"], "Invalid value for '--norm': it must be batch or none, not 'layer'"),

@@ -32,7 +32,7 @@ def test_training_data_is_shuffled_and_complete(name: str) -> None:
 
 
 def test_a_batch_has_at_least_one_sample() -> None:
-    with pytest.raises(FitError, match="batch_size must be at least 1, not 0"):
+    with pytest.raises(FitError, match="batch_size must be at least 1 and whole, not 0"):
         as_batches((X, Y), 0, True, "train_data")
 
 

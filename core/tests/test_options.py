@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fit_core import FitError
-from fit_core.options import bind, convert, parse_spec
+from fit_core.docstring import argument_help, summary
+from fit_core.options import as_text, bind, convert, parse_spec
 
 
 class Colour(enum.Enum):
@@ -67,8 +68,8 @@ def test_text_becomes_what_the_hint_asks_for(text: str, hint: Any, value: Any) -
         ("blue", Colour, "red or green"),
         ("mid", Literal["min", "max"], "min or max"),
         ("x", int | None, "int or none"),
-        ("1,2", list[float], "a list in brackets"),
-        ("[1]", tuple[float, float], "a list in brackets"),
+        ("1,2", list[float], "a list of (whole )?numbers in brackets"),
+        ("[1]", tuple[float, float], "a list of (whole )?numbers in brackets"),
     ],
 )
 def test_other_text_is_refused(text: str, hint: Any, wanted: str) -> None:
@@ -107,3 +108,64 @@ def test_bind_names_what_is_missing() -> None:
     with pytest.raises(FitError, match="plugin 'x' needs a value for 'size'"):
         bind(factory, {"shape": "flat"}, "plugin 'x'")
     assert bind(factory, {"size": "3"}, "plugin 'x'") == {"size": 3}
+
+
+def google(alpha: int = 1, *rest: int, beta: Any = 2, gamma: int = 3, delta: int = 4, **more: int) -> None:
+    """Do it.
+
+    More of it.
+
+    Arguments:
+      alpha (int):
+        on the next
+        line.
+      *rest: further ones.
+      beta (dict(str, int), optional): nested: parentheses.
+
+        A second paragraph.
+      gamma : with a space.
+      **more: the rest.
+
+    Returns:
+      delta: nothing.
+    """
+
+
+def numpy_style(alpha: int = 1, beta: int = 2, gamma: int = 3) -> None:
+    """Do it.
+
+    Parameters
+    ----------
+    alpha, beta : int, optional
+        Two
+        at once.
+
+        And more.
+    gamma
+        The third.
+
+    Returns
+    -------
+    delta : int
+        Nothing.
+    """
+
+
+def test_docstrings_of_both_styles_are_read() -> None:
+    assert argument_help(google) == {
+        "alpha": "on the next line.",
+        "rest": "further ones.",
+        "beta": "nested: parentheses. A second paragraph.",
+        "gamma": "with a space.",
+        "more": "the rest.",
+    }
+    assert argument_help(numpy_style) == {"alpha": "Two at once. And more.", "beta": "Two at once. And more.", "gamma": "The third."}
+    assert summary(google) == "Do it.\n\nMore of it."
+    assert summary(numpy_style) == "Do it."
+    assert argument_help(len) == argument_help(lambda: 0) == {}
+
+
+@pytest.mark.parametrize("value", [1, 2.5, True, None, "text", Path("a/b"), [1, 2], (0.5, 1.0), ["a", "b"], Colour.RED])
+def test_what_is_written_is_read_again(value: Any) -> None:
+    hints = {list: list[int] if value == [1, 2] else list[str], tuple: tuple[float, float], type(None): int | None}
+    assert convert(as_text(value), hints.get(type(value), type(value)), "it") == value

@@ -93,7 +93,9 @@ def test_mistakes_get_a_sentence(changes: dict[str, Any], message: str) -> None:
 
 
 def test_a_generator_is_exhausted_after_one_epoch() -> None:
-    with pytest.raises(FitError, match="train_data gave no batch in epoch 2; a generator can be read only once"):
+    with pytest.raises(
+        FitError, match="train_data gave no batch in epoch 2, after 2 in the pass before; a generator can be read only once"
+    ):
         tiny_trainer(train_data=iter(tiny_batches(2))).fit(epochs=2)
 
 

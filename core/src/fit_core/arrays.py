@@ -62,6 +62,11 @@ def are_arrays(value: Any) -> bool:
     return is_array(value)
 
 
+def mixes_arrays(value: Any) -> bool:
+    """Tell a tuple of arrays and something else, such as a list of labels."""
+    return isinstance(value, tuple) and any(is_array(part) for part in value) and not are_arrays(value)
+
+
 def first_array(value: Any) -> Any:
     """Return the first of nested arrays."""
     while isinstance(value, (tuple, dict)):
@@ -97,6 +102,8 @@ def _convert(value: Any, where: str, leaf: Callable[[Any, str], Tensor]) -> Any:
         return {key: _convert(part, f"{where}[{key!r}]", leaf) for key, part in value.items()}
     if isinstance(value, tuple):
         parts = tuple(_convert(part, f"{where}[{i}]", leaf) for i, part in enumerate(value))
+        if hasattr(value, "_fields"):
+            return type(value)(*parts)
         return parts[0] if len(parts) == 1 else parts
     return leaf(value, where)
 
@@ -108,6 +115,7 @@ def _tensor(value: Any, where: str, floating: torch.dtype) -> Tensor:
         array = numpy.asarray(value)
         if array.dtype.kind not in "biuf":
             raise FitError(f"{where} has dtype {array.dtype}; numbers or booleans are needed: convert or leave out what is neither")
+        array = array.astype(array.dtype.newbyteorder("="), copy=False)
         wanted = {"f": floating if array.dtype == numpy.float64 else None, "i": torch.int64}.get(array.dtype.kind)
         value = torch.as_tensor(numpy.require(array, requirements=["C", "W"]), dtype=wanted)
     if not value.dim():

@@ -27,7 +27,7 @@ def split(batch: Any) -> tuple[Any, Any]:
     fields = getattr(batch, "_fields", ())
     if "inputs" in fields and "targets" in fields:
         return batch.inputs, batch.targets
-    if not isinstance(batch, (tuple, list)):
+    if not isinstance(batch, (tuple, list)) or len(batch) == 1 or is_one(batch):
         return batch, None
     if len(batch) != 2:
         raise FitError(
@@ -35,6 +35,11 @@ def split(batch: Any) -> tuple[Any, Any]:
             "write a hook prepare_batch(batch) that returns (inputs, targets)"
         )
     return batch[0], batch[1]
+
+
+def is_one(value: Any) -> bool:
+    """Tell a tuple that is one thing with a method `to`, such as a `PackedSequence`."""
+    return isinstance(value, tuple) and callable(getattr(value, "to", None))
 
 
 def move(value: Any, device: torch.device) -> Any:
@@ -55,6 +60,8 @@ def move(value: Any, device: torch.device) -> Any:
 def map_structure(function: Callable[[Any], Any], value: Any) -> Any:
     """Apply a function to the items of one level of a tuple, namedtuple, list, dict or dataclass; leave anything else as it is."""
     if isinstance(value, tuple):
+        if type(value) is not tuple and not hasattr(value, "_fields"):
+            return value  # a torch.Size, say
         items = [function(item) for item in value]
         return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
     if isinstance(value, list):
@@ -141,7 +148,10 @@ def names_state(function: Callable[..., Any]) -> bool:
 def needs_inputs(model: nn.Module) -> bool:
     """Tell whether a model's `forward` must be given something beside `state`."""
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = inspect.signature(model.forward).parameters.values()
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except ValueError:  # a traced module has no signature
+        return True
     return any(p.default is p.empty and p.kind not in kinds and p.name != "state" for p in parameters)
 
 
@@ -155,7 +165,7 @@ def call_model(model: nn.Module, inputs: Any, extra: dict[str, Any]) -> Any:
     """
     if inputs is None:
         return model(**extra)
-    if isinstance(inputs, (tuple, list)):
+    if isinstance(inputs, (tuple, list)) and not is_one(inputs):
         return model(*inputs, **extra)
     if isinstance(inputs, Mapping):
         return model(**inputs, **extra)
@@ -169,13 +179,16 @@ def join(outputs: list[Any]) -> Any:
         outputs: emptied on the way, so that there are never two copies of all of them.
 
     Returns:
-        Joined tensors in the nesting of one batch; where shapes differ, the list of all batches.
+        Joined tensors in the nesting of one batch; where shapes differ, the list of all batches. Lists of anything but
+        tensors hold one item per sample, and are chained.
     """
     first = outputs[0]
     if isinstance(first, Tensor) and not first.dim():
-        return torch.stack(outputs)
+        return torch.stack(outputs) if all(isinstance(o, Tensor) and not o.dim() for o in outputs) else outputs
     if len(outputs) == 1:
         return first
+    if all(isinstance(o, (tuple, list)) and not any(map(in_places, o)) for o in outputs):
+        return type(first)(item for output in outputs for item in output)
     if isinstance(first, Tensor):
         fitting = all(isinstance(o, Tensor) and o.dim() and o.shape[1:] == first.shape[1:] for o in outputs)
         return concatenate(outputs) if fitting else outputs
@@ -193,6 +206,11 @@ def join(outputs: list[Any]) -> Any:
         outputs.clear()
         return with_fields(first, join(records))
     return None if all(o is None for o in outputs) else outputs
+
+
+def in_places(item: Any) -> bool:
+    """Tell what an item of a list says of it: a tensor, or several, is one of several outputs; anything else is a sample."""
+    return isinstance(item, Tensor) or (isinstance(item, (tuple, list)) and any(map(in_places, item)))
 
 
 def concatenate(parts: list[Tensor]) -> Tensor:

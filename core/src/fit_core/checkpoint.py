@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fit_core.errors import FitError
+from fit_core.run_folder import plain
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 FOLDER = "checkpoints"
+LONGEST_POINTER = 256
+"""Bytes: a file that is longer is no pointer."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def write_checkpoint(parent: Path, name: str, tensors: Mapping[str, Mapping[str,
         for file, content in tensors.items():
             save_file(dict(content), draft / f"{file}.safetensors")
         files = {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in sorted(draft.iterdir())}
-        (draft / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files, **notes}, indent=2, allow_nan=False) + "\n")
+        (draft / MANIFEST).write_text(json.dumps(plain({"format": FORMAT, "files": files, **notes}), indent=2, allow_nan=False) + "\n")
         for path in [*draft.iterdir(), draft]:
             sync(path)
         if final.exists():
@@ -93,18 +97,16 @@ def find_checkpoint(path: Path) -> Checkpoint:
     Raises:
         FitError: there is none, or a file is not as it was written.
     """
-    folder = path
-    if (folder / FOLDER).is_dir():
-        folder = folder / FOLDER / "last"
-    if folder.is_file() and folder.name != MANIFEST:
-        folder = folder.parent / folder.read_text().strip()
+    folder = followed(path)
     if not (folder / MANIFEST).is_file():
         raise FitError(f"there is no checkpoint at {path}; give its folder, a pointer such as checkpoints/last, or a run folder")
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        files = manifest["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise FitError(f"{folder} is no checkpoint: its manifest cannot be read ({type(error).__name__}: {error})") from None
+    except ValueError as error:
+        raise FitError(f"{folder} is no checkpoint: its manifest cannot be read ({error})") from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise FitError(f"{folder} is no checkpoint; if it is a run folder, the run kept none")
+    files = manifest["files"]
     if manifest["format"] != FORMAT:
         raise FitError(f"{folder} has format {manifest['format']}, and this fit-core reads format {FORMAT}; use the one that wrote it")
     for name, said in files.items():
@@ -112,6 +114,16 @@ def find_checkpoint(path: Path) -> Checkpoint:
         if not file.is_file() or file.stat().st_size != said["bytes"] or digest(file) != said["sha256"]:
             raise FitError(f"{folder} is damaged: {name} is not as it was written; use an older checkpoint")
     return Checkpoint(folder, manifest)
+
+
+def followed(path: Path) -> Path:
+    """Return the folder that a path means: of a run, its last checkpoint; of a pointer, what it names."""
+    if (path / FOLDER).is_dir():
+        path = path / FOLDER / "last"
+    if not path.is_file() or path.stat().st_size > LONGEST_POINTER:
+        return path
+    named = path.read_bytes().decode(errors="replace").strip()
+    return path.parent / named if re.fullmatch(r"[\w.-]+", named) else path
 
 
 def digest(path: Path) -> str:

@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.loss import _Loss
 
 from fit_core.batch import batch_size, names_state
 from fit_core.errors import FitError
+from fit_core.optimizers import names_of
 from fit_core.state import State
 
 Weight = int | float | Tensor
@@ -63,10 +65,15 @@ class Criterion:
         self.sums = given.get("reduction", getattr(loss_fn, "reduction", None)) == "sum"
         self._extra = loss_fn is not None and names_state(loss_fn)
         self._rule = weight_rule(loss_fn)
+        made = loss_fn.func if isinstance(loss_fn, partial) else loss_fn
+        self._needs_targets = isinstance(made, _Loss) or getattr(made, "__module__", None) == F.__name__
 
     def __call__(self, state: State) -> Tensor:
         """Return the loss of the batch in `state`; set `state.weight` unless the loss function did."""
         outputs, targets = state.outputs, state.targets
+        if targets is None and self._needs_targets:
+            name = names_of(self.loss_fn)
+            raise FitError(f"the batch has no targets, and {name} needs them: data must give (inputs, targets); predict works without")
         if self.loss_fn is None:
             loss = carried_loss(outputs, state)
         else:

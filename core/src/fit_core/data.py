@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Iterable, Iterator, Sized
-from itertools import islice
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from fit_core.arrays import ArrayBatches, are_arrays, as_tensors, first_array, is_array
-from fit_core.errors import FitError
-from fit_core.seeded import SeededLoader, can_be_seeded
+from fit_core.arrays import ArrayBatches, are_arrays, as_tensors, first_array, is_array, mixes_arrays
+from fit_core.errors import FitError, whole
+from fit_core.seeded import SeededLoader, can_be_seeded, order_generator
 from fit_core.state import Progress
 
+ENDLESS = (itertools.cycle, itertools.count, itertools.repeat)
 SOURCES = "a DataLoader, an iterable of batches, a Dataset, a list of samples, or arrays"
 
 
@@ -37,10 +38,16 @@ def as_batches(
     """
     if are_arrays(data):
         return ArrayBatches(as_tensors(data, name, floating), _positive(batch_size), shuffle, seed)
+    if mixes_arrays(data):
+        kinds = " and ".join(sorted({type(part).__name__ for part in data}))
+        raise FitError(f"{name} is a tuple of {kinds}; make all of its parts arrays, or leave out what is none")
+    if isinstance(data, ENDLESS):
+        raise FitError(f"{name} is endless ({type(data).__name__}): pass what it repeats, and steps_per_epoch=... or steps=...")
     if isinstance(data, (str, bytes, dict)):
         raise FitError(f"{name} must be {SOURCES}, not {type(data).__name__}")
     if isinstance(data, IterableDataset):
-        return DataLoader(data, batch_size=_positive(batch_size))
+        generator = order_generator(seed, 0)  # so that a loader draws nothing from the random state of the model
+        return DataLoader(data, batch_size=_positive(batch_size), generator=generator)
     if _gives_samples(data):
         _check_not_empty(data, name)
         return _seeded(DataLoader(data, batch_size=_positive(batch_size), shuffle=shuffle), seed)
@@ -102,14 +109,15 @@ class VirtualEpochs:
         data: the batches.
         size: batches per epoch.
         name: what an error calls the data.
+        passes: how many passes came before: an order under a seed goes on from there.
     """
 
-    def __init__(self, data: Iterable[Any], size: int, name: str) -> None:
+    def __init__(self, data: Iterable[Any], size: int, name: str, passes: int = 0) -> None:
         self.data = data
         self.size = size
         self.name = name
         self._iterator: Iterator[Any] = iter(())
-        self._pass = 0
+        self._pass = passes
         self._read: int | None = None
 
     def __len__(self) -> int:
@@ -155,7 +163,7 @@ class Limited:
         self.size = size
 
     def __iter__(self) -> Iterator[Any]:
-        return islice(self.data, self.size)
+        return itertools.islice(self.data, self.size)
 
     def __len__(self) -> int:
         return min(len(self.data), self.size)  # type: ignore[arg-type]  # a TypeError says that there is no length
@@ -204,20 +212,22 @@ def counted(data: Iterable[Any], altered: bool) -> Iterable[Any]:
     return Counted(data) if altered else data
 
 
-def check_count(progress: Progress, name: str, source: Iterable[Any]) -> None:
+def check_count(progress: Progress, name: str, source: Iterable[Any], before: int = 0) -> None:
     """Refuse a pass that saw fewer batches than there should be.
 
     Args:
         progress: of the pass.
         name: what an error calls the data.
         source: the data; if a plugin acted in `iter_batches`, a `Counted`: it may have ended the pass early.
+        before: how many batches the pass before this one had.
 
     Raises:
         FitError: the pass saw no batch, or the data ran out before its length.
     """
-    if progress.batch == 0:
+    if progress.batch == 0 and not progress.batches:
         when = f" in epoch {progress.epoch}" if progress.epoch else ""
-        raise FitError(f"{name} gave no batch{when}; a generator can be read only once: pass a DataLoader or a list of batches")
+        earlier = f", after {before} in the pass before" if before else ""
+        raise FitError(f"{name} gave no batch{when}{earlier}; a generator can be read only once: pass a DataLoader or a list of batches")
     if isinstance(source, Counted):
         read, ran_out = source.read, source.exhausted
     else:
@@ -227,6 +237,34 @@ def check_count(progress: Progress, name: str, source: Iterable[Any]) -> None:
             f"{name} gave {read} batches, but its length is {progress.batches}; "
             "mend its __len__, or look for a StopIteration raised in its dataset"
         )
+
+
+class Fetched:
+    """An iterator whose errors say where they were raised.
+
+    Args:
+        batches: an iterator.
+        name: what the error calls the data.
+        progress: of the pass.
+    """
+
+    def __init__(self, batches: Iterator[Any], name: str, progress: Progress) -> None:
+        self._batches = batches
+        self._name = name
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._batches)
+        except StopIteration:
+            raise
+        except Exception as error:
+            epoch = f"epoch {self._progress.epoch}, " if self._progress.epoch else ""
+            error.add_note(f"raised while {self._name} gave batch {self._progress.batch + 1} ({epoch}{self._progress.phase})")
+            raise
 
 
 def describe_data(data: Any) -> dict[str, Any] | None:
@@ -242,7 +280,4 @@ def _check_not_empty(data: Any, name: str) -> None:
 
 
 def _positive(batch_size: int | None) -> int:
-    size = 32 if batch_size is None else batch_size
-    if size < 1:
-        raise FitError(f"batch_size must be at least 1, not {size}")
-    return size
+    return 32 if batch_size is None else whole("batch_size", batch_size)

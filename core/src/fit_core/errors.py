@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class FitError(Exception):
@@ -28,3 +29,22 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def listed(words: Iterable[str]) -> str:
     """Return the words sorted and joined by commas, or ``"none"``."""
     return ", ".join(sorted(words)) or "none"
+
+
+def whole(name: str, number: Any) -> int:
+    """Return a whole number above 0.
+
+    Args:
+        name: what an error calls it.
+        number: an int, or what is equal to one.
+
+    Raises:
+        FitError: it is something else.
+    """
+    try:
+        found = int(number) if not isinstance(number, (bool, str)) and number == int(number) else 0
+    except (TypeError, ValueError, OverflowError):
+        found = 0
+    if found < 1:
+        raise FitError(f"{name} must be at least 1 and whole, not {number!r}")
+    return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fit_core.data import begin_pass, check_count, counted, length
+from fit_core.data import Fetched, begin_pass, check_count, counted, length
 from fit_core.metrics import Meter, Row
 from fit_core.modes import eval_mode, random_states_aside
 from fit_core.state import Phase, State
@@ -17,7 +17,7 @@ from fit_core.state import Phase, State
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
 
-NAMES = {"validate": "val_data", "test": "test_data", "predict": "the data"}
+NAMES = {"test": "test_data", "predict": "the data"}
 
 
 class Evaluation:
@@ -37,6 +37,7 @@ class Evaluation:
         self.trainer = trainer
         self.batches = batches
         self.prefix = prefix
+        self.name = f"{prefix}data" if phase == "validate" else NAMES[phase]
         self.progress = replace(
             trainer._progress,
             phase=phase,
@@ -70,7 +71,7 @@ class Evaluation:
         """Evaluate one batch after the other."""
         trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
         source = counted(begin_pass(self.batches, progress.epoch), hooks.altered("iter_batches"))
-        for batch in hooks.iter_batches(trainer, state, source):
+        for batch in Fetched(hooks.iter_batches(trainer, state, source), self.name, progress):
             progress.begin_batch()
             state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
             del batch
@@ -82,7 +83,7 @@ class Evaluation:
                 self.collect(state)
             hooks.on_eval_batch_end(trainer, state)
             state.clear_batch()
-        check_count(progress, NAMES[progress.phase], source)
+        check_count(progress, self.name, source)
 
     def take_in(self, state: State) -> None:
         """Take in loss, outputs and targets of a batch."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fit_core.arrays import are_arrays
+from fit_core.arrays import is_array
 from fit_core.batch import needs_inputs
 from fit_core.data import Limited, NoData, VirtualEpochs, as_batches, length, makes_batches
-from fit_core.errors import FitError, did_you_mean
+from fit_core.errors import FitError, did_you_mean, whole
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
@@ -21,13 +20,16 @@ Limits = int | Mapping[str, int] | None
 LIMITED = ("train", "validate")
 
 
-def training(trainer: Trainer, data: Any, batch_size: int | None, steps_per_epoch: int | None, limits: Limits) -> Iterable[Any]:
+def training(
+    trainer: Trainer, data: Any, batch_size: int | None, steps: int | None, steps_per_epoch: int | None, limits: Limits
+) -> Iterable[Any]:
     """Return the batches to train on.
 
     Args:
         trainer: whose model decides whether it can go without data.
         data: anything sensible; None for a model that needs no inputs.
         batch_size: for datasets and arrays.
+        steps: how long the run is, if it is said in steps.
         steps_per_epoch: batches that make an epoch.
         limits: batches of each phase at most.
 
@@ -36,9 +38,11 @@ def training(trainer: Trainer, data: Any, batch_size: int | None, steps_per_epoc
     """
     if data is None and needs_inputs(trainer.model):
         raise FitError("there is no training data: pass fit(train_data, ...) or Trainer(train_data=...)")
+    if data is None and steps is None and steps_per_epoch is None:
+        raise FitError("how long is an epoch without data? pass fit(steps=1000) or fit(epochs=10, steps_per_epoch=100)")
     found = NoData() if data is None else batches(trainer, data, batch_size, "train_data", shuffle=True)
     if steps_per_epoch is not None:
-        found = VirtualEpochs(found, at_least_one("steps_per_epoch", steps_per_epoch), "train_data")
+        found = VirtualEpochs(found, whole("steps_per_epoch", steps_per_epoch), "train_data", trainer._progress.epoch)
     return limited(found, limits, "train")
 
 
@@ -57,10 +61,10 @@ def validation(trainer: Trainer, data: Any, batch_size: int | None, limits: Limi
 
 
 def several(data: Any) -> dict[str, Any]:
-    """Return validation data by prefix: one set, or a dict of them; a dict of arrays is one."""
+    """Return validation data by prefix: one set, or a dict of them; a dict of nothing but arrays is one."""
     if data is None:
         return {}
-    if isinstance(data, dict) and not are_arrays(data):
+    if isinstance(data, dict) and not all(map(is_array, data.values())):
         return {f"val_{name}_": one for name, one in data.items()}
     return {"val_": data}
 
@@ -89,7 +93,7 @@ def limited(found: Iterable[Any], limits: Limits, phase: str) -> Iterable[Any]:
             if name not in LIMITED:
                 raise FitError(f"limit_batches has no phase {name!r} (phases: train, validate){did_you_mean(name, LIMITED)}")
     limit = limits.get(phase) if isinstance(limits, Mapping) else limits
-    return found if limit is None else Limited(found, at_least_one("limit_batches", limit))
+    return found if limit is None else Limited(found, whole("limit_batches", limit))
 
 
 def check_together(train_data: Any, val_data: Any, batch_size: int | None) -> None:
@@ -100,19 +104,7 @@ def check_together(train_data: Any, val_data: Any, batch_size: int | None) -> No
     """
     if train_data is None:
         return
-    if train_data is val_data:
-        warnings.warn("training and validation data are the same object: val_ values say nothing about new data", stacklevel=4)
+    if any(one is train_data for one in several(val_data).values()):
+        warnings.warn("training and validation data are the same object: val_ values say nothing about new data", stacklevel=3)
     if batch_size is not None and all(map(makes_batches, [train_data, *several(val_data).values()])):
         raise FitError("batch_size does nothing here: the data makes its own batches")
-
-
-def at_least_one(name: str, number: Any) -> Any:
-    """Return a whole number above 0, infinity or None as it is.
-
-    Raises:
-        FitError: it is something else.
-    """
-    whole = (isinstance(number, int) and not isinstance(number, bool)) or number in (None, math.inf)
-    if not whole or (number is not None and number < 1):
-        raise FitError(f"{name} must be at least 1 and whole, not {number!r}")
-    return number

@@ -14,8 +14,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fit_core.cadence import Due
-from fit_core.data import begin_pass, check_count, counted, length
+from fit_core.data import Fetched, begin_pass, check_count, counted, length
 from fit_core.ending import ending
+from fit_core.errors import TrainingError
 from fit_core.evaluation import Evaluation
 from fit_core.metrics import Meter, Row
 from fit_core.modes import switch_to_train
@@ -54,6 +55,7 @@ class Fit:
         self.val_due = val_due
         self.val_values: Row = {}
         self.last_step = math.inf
+        self.before = 0
         self.progress = trainer._progress
         self.meter = Meter(trainer.metrics)
         self.state = trainer._new_state(self.progress, self.meter)
@@ -93,7 +95,7 @@ class Fit:
     def epoch(self) -> None:
         """Train for one epoch, validate, and complete the row."""
         trainer, state, hooks = self.trainer, self.state, self.trainer.hooks
-        began = time.perf_counter()
+        began, steps = time.perf_counter(), self.progress.step
         self.progress.begin_epoch()
         trainer._control.end_epoch = False
         self.meter.begin()
@@ -104,6 +106,8 @@ class Fit:
             self.meter.open = False
             trainer.unfinished = {name: value for name, value in self.meter.values().items() if not math.isnan(value)}
             return
+        if self.progress.step == steps and math.isinf(self.length.epochs) and self.length.steps is not None:
+            raise TrainingError(f"no step was made in epoch {state.epoch}, so that steps={self.length.steps} would never be reached")
         if self.val_due.after_epoch(self.progress):
             self.validate()
         self.complete_row(began)
@@ -129,7 +133,7 @@ class Fit:
         """Train on one batch after the other until the data or the pass is over."""
         trainer, state, hooks, progress, meter = self.trainer, self.state, self.trainer.hooks, self.progress, self.meter
         source = counted(begin_pass(self.batches, progress.epoch), hooks.altered("iter_batches"))
-        for batch in hooks.iter_batches(trainer, state, source):
+        for batch in Fetched(hooks.iter_batches(trainer, state, source), "train_data", progress):
             progress.begin_batch()
             progress.batch_count += 1
             state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
@@ -149,7 +153,8 @@ class Fit:
             hooks.on_safe_point(trainer, state)
             if self.pass_over():
                 return
-        check_count(progress, "train_data", source)
+        check_count(progress, "train_data", source, self.before)
+        self.before = progress.batch
 
     def finish_windows(self) -> None:
         """Step with windows that the end of the data left short."""

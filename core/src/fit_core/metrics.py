@@ -232,6 +232,7 @@ class Meter:
         self._losses: dict[str, WeightedMean] = {}
         self._recorded: dict[str, WeightedMean] = {}
         self._block = Block()
+        self._fed = False
         self.taken: set[str] = set(RESERVED)
         self.open = False
 
@@ -242,6 +243,7 @@ class Meter:
         self._losses.clear()
         self._recorded.clear()
         self._block.take()
+        self._fed = False
         self.open = True
 
     def add_loss(self, name: str, state: State, sums: bool) -> None:
@@ -259,6 +261,7 @@ class Meter:
 
     def add(self, state: State) -> None:
         """Take outputs and targets of the batch in `state` in."""
+        self._fed = True
         if self._metrics:
             self._feed(state.outputs, state.targets)
 
@@ -278,7 +281,7 @@ class Meter:
         """Return the values so far. Waits for the device."""
         self._empty_block()
         values = {name: loss.compute() for name, loss in self._losses.items()}
-        values |= {metric.name: float(metric.compute()) for metric in self._metrics}
+        values |= {metric.name: float(metric.compute()) for metric in self._metrics if self._fed}
         return values | self.recorded()
 
     def recorded(self) -> dict[str, float]:

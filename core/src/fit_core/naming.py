@@ -6,7 +6,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Collection
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, version
 from types import ModuleType
 from typing import Any
 
@@ -65,8 +65,10 @@ def entry_point_of(cls: type, catalog: Catalog) -> EntryPoint | None:
 
 
 def origin_of(plugin: Any) -> str:
-    """Say where the source of a plugin is: its module's file."""
+    """Say where the source of a plugin is: its module's file, or the core."""
     holds_functions = isinstance(plugin, (FunctionPlugin, ScriptPlugin))
     target = next(iter(vars(plugin).values())) if holds_functions else type(plugin)
     module = plugin if isinstance(plugin, ModuleType) else inspect.getmodule(target)
+    if module is not None and module.__name__.startswith("fit_core."):
+        return f"fit-core {version('fit-core')}"
     return getattr(module, "__file__", None) or "interactive"

@@ -54,7 +54,7 @@ def make_optimizer(maker: Callable[[Any], Any], groups: list[Any]) -> Optimizer:
         FitError: there are none, an optimizer's class refuses its arguments, or what is made is no torch optimizer.
     """
     if not groups:
-        raise FitError("there is nothing to train: no parameter of the model requires a gradient")
+        raise FitError("there is nothing to train: no parameter that requires a gradient is left for the optimizer")
     made = maker.func if isinstance(maker, partial) else maker
     is_class = isinstance(made, type) and issubclass(made, Optimizer)  # a function's own errors keep their traceback
     try:

@@ -9,13 +9,15 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, Literal, Union
 
 from fit_core.cadence import Every
 from fit_core.errors import FitError, did_you_mean, listed
 
 SEQUENCES = (list, tuple, Iterable, Sequence)
+NATIVE = (int, float, str, bool, type(None))
+"""Types whose values JSON holds as they are."""
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -140,7 +142,9 @@ def describe(hint: Any) -> str:
         elif member is Every:
             names.append("an interval such as '100 steps'")
         elif member in SEQUENCES or typing.get_origin(member) in SEQUENCES:
-            names.append(f"a list in brackets, such as [{'1,2' if float in typing.get_args(member) else 'a,b'}]")
+            numbers = {int, float} & set(typing.get_args(member))
+            what = f"a list of {'numbers' if float in numbers else 'whole numbers'}" if numbers else "a list"
+            names.append(f"{what} in brackets, such as [{'1,2' if numbers else 'a,b'}]")
         else:
             names.append(getattr(member, "__name__", str(member)).lower())
     return " or ".join(names)
@@ -166,7 +170,7 @@ def _convert(text: str, hint: Any) -> Any:
         return _choose(text.lower(), dict.fromkeys(TRUE, True) | dict.fromkeys(FALSE, False))
     if hint in (int, float):
         return hint(text)
-    if hint in (str, Path):
+    if hint is str or (inspect.isclass(hint) and issubclass(hint, PurePath)):
         return hint(text)
     if origin is Literal:
         return _choose(text, {str(value): value for value in typing.get_args(hint)})

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fit_core.errors import FitError
-from fit_core.options import as_text
+from fit_core.options import NATIVE, as_text
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
@@ -54,9 +54,8 @@ def make_folder(folder: Path, exist_ok: bool = True) -> None:
 
 def describe_start(options: Mapping[str, Any], items: list[str], seed: int) -> dict[str, Any]:
     """Return what is needed to build the same trainer again: the script's options, the command line's plugins, the seed."""
-    native = (int, float, str, bool, type(None))
     return {
-        "options": {name: value if type(value) in native else as_text(value) for name, value in options.items()},
+        "options": {name: value if type(value) in NATIVE else as_text(value) for name, value in options.items()},
         "items": items,
         "seed": seed,
     }
@@ -81,6 +80,7 @@ def describe_run(trainer: Trainer, script: Path, command: list[str], start: Mapp
         "command": command,
         "script": {"path": str(script), "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text},
         **start,
+        "trainer_seed": trainer.seed,
         "data": {name: describe_data(getattr(trainer, f"{name}_data")) for name in ("train", "val", "test")},
         "git": git_commit(script.parent),
         "plugins": [

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import re
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fit_core.errors import FitError, did_you_mean
+from fit_core.errors import FitError
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
@@ -43,6 +43,8 @@ def load_script(path: Path) -> ModuleType:
         raise FitError(f"there is no script {str(path)!r}")
     path = path.resolve()
     name = path.stem
+    if name in sys.stdlib_module_names:
+        raise FitError(f"the script {path.name} has the name of a module of Python's standard library; rename it")
     known = sys.modules.get(name)
     if known is not None and getattr(known, "__file__", None) != str(path):
         raise FitError(f"the script {path.name} has the name of a module that is imported already; rename it")
@@ -70,8 +72,11 @@ def builder_of(module: ModuleType) -> Callable[..., Trainer]:
     build: Callable[..., Trainer] | None = getattr(module, BUILD, None)
     if build is None:
         own = [name for name, value in vars(module).items() if inspect.isfunction(value)]
-        near = did_you_mean(BUILD, own)
-        raise FitError(f"{module.__file__} defines no {BUILD}(){near or '; write: def build_trainer(lr: float = 0.1) -> Trainer'}")
+        near = get_close_matches(BUILD, own, n=1)
+        hint = f"rename {near[0]}() to that" if near else "write: def build_trainer(lr: float = 0.1) -> Trainer"
+        raise FitError(f"{module.__file__} defines no {BUILD}(); {hint}")
+    if not callable(build):
+        raise FitError(f"{BUILD} in {module.__file__} is no function but {type(build).__name__}; write: def {BUILD}() -> Trainer")
     return build
 
 
@@ -87,23 +92,3 @@ def build(function: Callable[..., Trainer], options: dict[str, Any]) -> Trainer:
     if not isinstance(trainer, Trainer):
         raise FitError(f"{BUILD}() must return a Trainer, not {type(trainer).__name__}; has it a return?")
     return trainer
-
-
-def argument_help(function: Callable[..., Any]) -> dict[str, str]:
-    """Return what a docstring, Google style or numpydoc, says of each argument."""
-    text = inspect.getdoc(function) or ""
-    google = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, re.MULTILINE)
-    if google:
-        found = re.findall(r"^ {4}\*{0,2}(\w+)(?: \([^)]*\))?: ((?:.*(?:\n {5,}.*)*))", google.group(1), re.MULTILINE)
-        return {name: " ".join(said.split()) for name, said in found}
-    numpydoc = re.search(r"^Parameters\n-+\n((?:.*\n?)+?)(?=^\S.*\n-+$|\Z)", text, re.MULTILINE)
-    if numpydoc:
-        entries = re.findall(r"^(\w+(?:, \w+)*)(?: *:.*)?\n((?:[ \t]+.*\n?|\n)+)", numpydoc.group(1) + "\n", re.MULTILINE)
-        return {name: " ".join(said.split()) for names, said in entries for name in names.split(", ")}
-    return {}
-
-
-def summary(function: Callable[..., Any]) -> str:
-    """Return what a docstring says before its sections."""
-    text = inspect.getdoc(function) or ""
-    return re.split(r"^(?:[A-Z]\w+:|[A-Z]\w+\n-{3,})$", text, maxsplit=1, flags=re.MULTILINE)[0].strip()

@@ -23,6 +23,7 @@ from torch.utils.data import (
     SequentialSampler,
     SubsetRandomSampler,
     WeightedRandomSampler,
+    get_worker_info,
 )
 
 from fit_core.streams import derived_seed
@@ -59,7 +60,7 @@ class SeededLoader:
             num_workers=loader.num_workers,
             pin_memory=loader.pin_memory,
             timeout=loader.timeout,
-            worker_init_fn=loader.worker_init_fn,
+            worker_init_fn=WorkerInit(loader.worker_init_fn),
             multiprocessing_context=loader.multiprocessing_context,
             generator=torch.Generator(),
             in_order=loader.in_order,
@@ -99,7 +100,7 @@ class BatchKeys(Sampler[Any]):
     def __init__(self, loader: DataLoader[Any], seed: int) -> None:
         self.seed = seed
         self.number = 1
-        self.sampler: Any = copy.copy(_sampler_of(loader))
+        self.sampler: Any = _sampler_of(loader)
         self.batch_size: int | None = getattr(loader.batch_sampler, "batch_size", None)
         self.drop_last: bool = getattr(loader.batch_sampler, "drop_last", False)
 
@@ -109,9 +110,10 @@ class BatchKeys(Sampler[Any]):
         return len(self.sampler) // self.batch_size if self.drop_last else -(-len(self.sampler) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
-        if not isinstance(self.sampler, SequentialSampler):
-            self.sampler.generator = order_generator(self.seed, self.number)
-        indices = list(self.sampler)
+        sampler = copy.copy(self.sampler)  # of each pass: weights may change in between
+        if not isinstance(sampler, SequentialSampler):
+            sampler.generator = order_generator(self.seed, self.number)
+        indices = list(sampler)
         for batch in range(len(self)):
             at = batch if self.batch_size is None else batch * self.batch_size
             key = derived_seed(self.seed, "batch", self.number, batch)
@@ -148,6 +150,24 @@ class StreamedDataset:
         if name.startswith("__"):  # a copy on its way to a worker has no dataset yet
             raise AttributeError(name)
         return getattr(self.dataset, name)
+
+
+class WorkerInit:
+    """Lets a worker process see the user's dataset where it looks for it, in `get_worker_info().dataset`.
+
+    Args:
+        user: the loader's own `worker_init_fn`, or None.
+    """
+
+    def __init__(self, user: Callable[[int], None] | None) -> None:
+        self.user = user
+
+    def __call__(self, worker: int) -> None:
+        """Be the `worker_init_fn` of worker number `worker`."""
+        info: Any = get_worker_info()
+        object.__setattr__(info, "dataset", info.dataset.dataset)  # it refuses to be assigned to
+        if self.user is not None:
+            self.user(worker)
 
 
 @contextmanager

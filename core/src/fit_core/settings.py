@@ -21,7 +21,8 @@ def plugin_settings(folder: Path) -> dict[str, dict[str, Any]]:
     for place in [folder, *folder.parents]:
         file = place / "pyproject.toml"
         if file.is_file():
-            table = _read(file).get("tool", {}).get("fit")
+            tools = _read(file).get("tool", {})
+            table = tools.get("fit") if isinstance(tools, dict) else None
             if table is not None:
                 return _options(table, file)
     return {}
@@ -29,12 +30,14 @@ def plugin_settings(folder: Path) -> dict[str, dict[str, Any]]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
-    except tomllib.TOMLDecodeError as error:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise FitError(f"cannot read {file}: {error}") from None
 
 
-def _options(table: dict[str, Any], file: Path) -> dict[str, dict[str, Any]]:
+def _options(table: Any, file: Path) -> dict[str, dict[str, Any]]:
+    if not isinstance(table, dict) or not isinstance(table.get("plugins", {}), dict):
+        raise FitError(f"{file}: [tool.fit] has tables of options only; write [tool.fit.plugins.NAME], and choose plugins by --plugins")
     for key in table:
         if key != "plugins":
             raise FitError(f"{file}: [tool.fit] has no key {key!r}{did_you_mean(key, ['plugins']) or '; it has: plugins'}")

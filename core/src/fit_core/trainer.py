@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from fit_core import feeding
@@ -18,11 +20,9 @@ from fit_core.batch import call_model, join, names_state, to_cpu
 from fit_core.cadence import Due, Every
 from fit_core.control import Asked, Control, Kind
 from fit_core.criterion import Criterion
-from fit_core.data import NoData
 from fit_core.ending import ending, mention
-from fit_core.errors import FitError, listed
+from fit_core.errors import FitError, listed, whole
 from fit_core.evaluation import Evaluation
-from fit_core.feeding import at_least_one
 from fit_core.guard import Guard, Policy
 from fit_core.items import Item
 from fit_core.log import LogBuffer
@@ -105,12 +105,12 @@ class Trainer:
         self.val_data = val_data
         self.test_data = test_data
         self.epochs = epochs
-        self.accumulate = at_least_one("accumulate", accumulate)
+        self.accumulate = whole("accumulate", accumulate)
         if remainder not in ("step", "drop"):
             raise FitError(f"remainder must be 'step' or 'drop', not {remainder!r}")
         self.remainder = remainder
         self.seed = seed
-        self.log_every = at_least_one("log_every", log_every)
+        self.log_every = whole("log_every", log_every)
         self.quiet = quiet
         self.history: list[Row] = []
         self.unfinished: Row | None = None
@@ -179,10 +179,9 @@ class Trainer:
         epochs = self.epochs if epochs is None and steps is None else epochs
         if epochs is None and steps is None:
             raise FitError("how long to train? pass fit(..., epochs=10) or fit(..., steps=1000)")
-        length = Length(float("inf") if epochs is None else at_least_one("epochs", epochs), at_least_one("steps", steps))
-        batches = feeding.training(self, train_data, batch_size, steps_per_epoch, limit_batches)
-        if isinstance(batches, NoData) and steps is None:
-            raise FitError("how long is an epoch without data? pass fit(steps=1000) or fit(epochs=10, steps_per_epoch=100)")
+        endless = epochs is None or epochs == math.inf
+        length = Length(math.inf if endless else whole("epochs", epochs), None if steps is None else whole("steps", steps))
+        batches = feeding.training(self, train_data, batch_size, steps, steps_per_epoch, limit_batches)
         validation = feeding.validation(self, val_data, batch_size, limit_batches)
         feeding.check_together(train_data, val_data, batch_size)
         if self._seeded is False and self.seed is not None:
@@ -200,8 +199,10 @@ class Trainer:
             limit_batches: how many batches to use at most.
 
         Returns:
-            The values with their prefix: `{"test_loss": ..., "test_accuracy": ...}`. Without targets there is a loss only if
-            the model brings its own, and no metric.
+            The values with their prefix: `{"test_loss": ..., "test_accuracy": ...}`.
+
+        Raises:
+            FitError: there is no data, or no targets where the loss function needs them.
         """
         data = self.test_data if data is None else data
         if data is None:
@@ -362,9 +363,10 @@ class Trainer:
         """Show model, loss, updates, metrics and plugins on one screen."""
         loss = "of the outputs" if self.loss_fn is None else names_of(self.loss_fn)
         updates = "none" if self.optimizer is None else repr(self._plan if self._updates else as_updates(self.optimizer))
-        trained = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        known = [p for p in self.model.parameters() if not is_lazy(p)]
+        trained = sum(p.numel() for p in known if p.requires_grad)
         lines = {
-            "model": f"{type(self.model).__name__}, {sum(p.numel() for p in self.model.parameters()):,} parameters, {trained:,} trained",
+            "model": f"{type(self.model).__name__}, {sum(p.numel() for p in known):,} parameters, {trained:,} trained",
             "loss": loss,
             "updates": updates,
             "metrics": ", ".join(metric.name for metric in self.metrics) or "none",
@@ -472,9 +474,14 @@ class Trainer:
         self._settings = self._settings if settings is None else settings
         self._build_plan()
 
-    def seeded(self, seed: int) -> None:
-        """Note that random states were seeded already, before the script was imported. The command line does this."""
-        if self.seed is None:
+    def seeded(self, seed: int, given: bool) -> None:
+        """Note that random states were seeded already, before the script was imported. The command line does this.
+
+        Args:
+            seed: which one.
+            given: somebody asked for it, so that it takes the place of one that the script says.
+        """
+        if self.seed is None or given:
             self.seed, self._seeded, self._streams = seed, True, Streams(seed)
 
     def trace(self, tracer: Tracer | None) -> Tracer | None:
@@ -574,9 +581,7 @@ class Trainer:
             for update in plan:
                 state.update = update
                 criterion = self.criterion_for(state)
-                given += update.build(
-                    lambda: self.hooks.param_groups(self, state), at_least_one("accumulate", self.accumulate), criterion.sums
-                )
+                given += update.build(lambda: self.hooks.param_groups(self, state), whole("accumulate", self.accumulate), criterion.sums)
             state.update = None
             plan.check(self.modules(state.model), given)
             self._updates.update(plan.by_name)

@@ -264,6 +264,8 @@ def check_known(update: Update, known: set[int]) -> None:
             f"the optimizer of update {update.name!r} holds {len(foreign)} parameters that are neither the model's nor the loss's, the "
             f"first of shape {tuple(foreign[0].shape)}; was the model changed after the optimizer was made?"
         )
+    if not any(p.requires_grad for p in params):
+        raise FitError(f"there is nothing to train: no parameter of update {update.name!r} requires a gradient")
 
 
 def values_of(gradient: Tensor) -> Tensor:

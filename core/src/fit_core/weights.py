@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fit_core.errors import FitError, listed
 
@@ -29,19 +30,23 @@ def take(module: nn.Module, what: str) -> tuple[dict[str, Tensor], dict[str, str
     for name, value in module.state_dict().items():
         if not isinstance(value, Tensor):
             raise FitError(f"cannot save {what}: {name!r} is {type(value).__name__}, not a tensor; keep it out of get_extra_state")
-        place = (value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride(), value.dtype)
+        if value.layout != torch.strided or is_lazy(value) or value.dtype == torch.complex128:
+            kind = "uninitialised" if is_lazy(value) else f"{value.dtype} {value.layout}".replace("torch.", "")
+            raise FitError(f"cannot save {what}: {name!r} is {kind}, which a checkpoint cannot hold")
+        storage = value.untyped_storage().data_ptr()
+        place = (storage, value.storage_offset(), value.shape, value.stride(), value.dtype, value.is_conj(), value.is_neg())
         if value.numel() and place in first:
             aliases[name] = first[place]
             continue
+        kept[name] = own_memory(value, shared=any(storage == other[0] for other in first))
         first[place] = name
-        kept[name] = own_memory(value)
     return kept, aliases
 
 
-def own_memory(value: Tensor) -> Tensor:
-    """Return a contiguous tensor on the CPU that shares its memory with none of another size."""
-    value = value.detach().to("cpu").contiguous()
-    return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
+def own_memory(value: Tensor, shared: bool) -> Tensor:
+    """Return a contiguous tensor on the CPU that shares its memory with none of another size, or with any if `shared`."""
+    value = value.detach().resolve_conj().resolve_neg().to("cpu").contiguous()
+    return value.clone() if shared or value.untyped_storage().nbytes() != value.nbytes else value
 
 
 def put(module: nn.Module, tensors: Mapping[str, Tensor], aliases: Mapping[str, str], what: str) -> None:
@@ -64,7 +69,7 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor], aliases: Mapping[str, 
         parts = [f"it lacks {listed(missing[:3])}"] * bool(missing) + [f"it has {listed(further[:3])} besides"] * bool(further)
         raise FitError(f"the checkpoint does not fit {what}: {', '.join(parts)}; build the model with the options it was trained with")
     for name, value in wanted.items():
-        if value.shape != given[name].shape:
+        if not is_lazy(value) and value.shape != given[name].shape:
             raise FitError(
                 f"the checkpoint does not fit {what}: {name} has shape {tuple(given[name].shape)} there, but {tuple(value.shape)} here; "
                 "build the model with the options it was trained with"

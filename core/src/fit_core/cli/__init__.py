@@ -49,20 +49,23 @@ class LazyGroup(click.Group):
         """List the commands; of other packages' ones only what their metadata says."""
         catalog = Catalog(GROUP)
         described = [(name, self.get_command(ctx, name).get_short_help_str(limit=100)) for name in COMMANDS]
-        described += [(name, f"from {distribution(catalog.find(name))}") for name in self.list_commands(ctx)[len(COMMANDS) :]]
+        offered: dict[str, list[str]] = {}
+        for point in catalog:
+            offered.setdefault(point.name, []).append(distribution(point))
+        described += [(name, f"from {' and from '.join(offered[name])}") for name in self.list_commands(ctx)[len(COMMANDS) :]]
         with formatter.section("Commands"):
             formatter.write_dl(described)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version("fit-core"), prog_name="fit")
-@click.option("--full-trace", is_flag=True, help="Show every frame of a traceback, those of fit too.")
+@click.option(traces.FULL, is_flag=True, help="Show every frame of a traceback, those of fit too; anywhere on the command line.")
 def cli(full_trace: bool) -> None:
     """Train PyTorch models with plugins.
 
     fit train script.py --plugins logging,schedulers
     """
-    del full_trace  # read before the command runs: see console_script
+    del full_trace  # taken out of the words before they get here: see main
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,11 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done. 1: the run failed. 2: the command was wrong. 130: interrupted.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = [word for word in (sys.argv[1:] if arguments is None else arguments) if word != traces.FULL]
     try:
-        code = cli.main(words, prog_name="fit", standalone_mode=False, obj=["fit", *words])
+        with cli.make_context("fit", list(words), obj=["fit", *words]) as context:
+            cli.invoke(context)
     except FitError as error:
         click.echo(f"fit: {error}", err=True)
+        return error.exit_code
+    except click.exceptions.Exit as error:  # of --help and --version
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
@@ -86,10 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         click.echo(f"fit: {error.format_message()}", err=True)
         return error.exit_code
-    except click.Abort:
-        click.echo("fit: interrupted", err=True)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\nfit: interrupted", err=True)
         return 130
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def console_script(arguments: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import click
@@ -33,7 +34,7 @@ def evaluate(run: ScriptRun) -> None:
         for prefix, one in sets.items():
             values |= run.trainer.evaluate(one, prefix=prefix, limit_batches=run.values["limit_batches"])
     if run.values["format"] == "json":
-        click.echo(json.dumps({key: value if value == value else None for key, value in values.items()}))
+        click.echo(json.dumps({key: value if math.isfinite(value) else None for key, value in values.items()}))
     else:
         report(values)
 

@@ -30,10 +30,16 @@ def predict_options() -> list[click.Option]:
 
 def predict(run: ScriptRun) -> None:
     """Write the outputs of a pass over the data."""
+    from fit_core.feeding import several
+
     output = run.values["output"]
     if output.suffix not in SUFFIXES:
         raise FitError(f"cannot tell the format of {str(output)!r}; name it *.npy (one tensor) or *.pt (any nesting)")
     data = trained(run, run.values["data"])
+    if isinstance(data, dict) and run.values["data"] == "val" and len(several(data)) > 1:
+        raise FitError(
+            f"val_data has several sets ({', '.join(data)}), and predict takes one; choose --data test, or one set in the script"
+        )
     with run.trainer:
         outputs = run.trainer.predict(data, limit_batches=run.values["limit_batches"])
     click.echo(f"{write(outputs, output)} in {output}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import enum
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from fit_core.docstring import argument_help, summary
 from fit_core.errors import FitError
-from fit_core.options import as_text, convert, describe, keywords, split_commas, type_hints
-from fit_core.script import argument_help, build, builder_of, load_script, summary
+from fit_core.options import NATIVE, as_text, convert, describe, keywords, split_commas, type_hints
+from fit_core.script import build, builder_of, load_script
 from fit_core.settings import plugin_settings
 
 if TYPE_CHECKING:
@@ -73,6 +74,12 @@ class ScriptGroup(click.Group):
         self.action = action
         self.fit_options = fit_options
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Say where the script's name belongs."""
+        if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
+            raise FitError(f"the script comes first: {ctx.command_path} SCRIPT [OPTIONS]")
+        return super().parse_args(ctx, args)
+
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str, click.Command, list[str]]:
         """Load the script and make a command of it."""
         path, rest = Path(args[0]), args[1:]
@@ -103,23 +110,27 @@ class ScriptGroup(click.Group):
         own = self.fit_options()
         fits = {option.name for option in own if option.name}
         past = _past(checkpoint)
-        theirs = script_options(builder, fits, past.get("options", {}))
+        shared = fits & SHARED
+        saved = past.get("options", {})
+        theirs = script_options(builder, own, saved)
 
         def callback(**values: Any) -> None:
-            options = {name: values[name] for name in keywords(builder) if name in values and (name not in fits or given(name))}
+            ours = {name: values[name] for name in fits}
+            options = {name: values[name] for name in keywords(builder) if (name in shared or name not in fits) and given(name)}
+            options = past_options(builder, saved, options) | options
             if seed is not None:
-                values["seed"] = seed
+                ours["seed"] = seed
                 options |= {"seed": seed} if "seed" in keywords(builder) else {}
             trainer = build(builder, options)
             trainer.quiet = trainer.quiet or values.get("quiet", False)
             if seed is not None:
-                trainer.seeded(seed)
+                trainer.seeded(seed, given("seed") or "seed" in past)
             written = [*split_commas(values["plugins"]), *values["plugin"]]
             items = written if given("plugins") or given("plugin") else past.get("items", [])
             trainer.use([*own_hooks(module, trainer), *items], plugin_settings(path.resolve().parent))
             command = click.get_current_context().find_root().obj
-            own_values = {name: values[name] for name in fits}
-            self.action(ScriptRun(path, trainer, command, options, items, own_values, checkpoint))
+            kept = readable_defaults(builder, shared) | options
+            self.action(ScriptRun(path, trainer, command, kept, items, ours, checkpoint))
 
         return click.Command(str(path), params=[*own, *theirs], callback=callback, help=summary(builder) or None)
 
@@ -140,41 +151,74 @@ def given(name: str) -> bool:
     return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
-def script_options(builder: Callable[..., Any], taken: set[str], past: Mapping[str, Any]) -> list[click.Option]:
+SHARED = frozenset({"seed", "epochs", "accumulate", "run_dir", "limit_batches", "quiet"})
+"""Options of fit that a parameter of `build_trainer` with their name receives."""
+
+
+def script_options(builder: Callable[..., Any], fits: list[click.Option], past: Mapping[str, Any]) -> list[click.Option]:
     """Make an option of every keyword parameter of `build_trainer` that fit does not know itself.
 
     Args:
         builder: `build_trainer`; a parameter without a default is a required option.
-        taken: the names of fit's own options.
+        fits: fit's own options.
         past: the values that a checkpoint was made with, which are the defaults.
 
     Raises:
-        FitError: the checkpoint was made with an option that there is no longer.
+        FitError: the checkpoint was made with an option that there is no longer, or an option would be fit's too.
     """
     hints, described, parameters = type_hints(builder), argument_help(builder), keywords(builder)
     gone = [name for name in past if name not in parameters]
     if gone:
         raise FitError(f"the checkpoint was made with the option {gone[0]!r}, which build_trainer has no longer")
+    flags = {flag for option in fits for flag in (*option.opts, *option.secondary_opts)} | {"--help"}
     options = []
     for name, parameter in parameters.items():
-        if name in taken:
+        if name in {option.name for option in fits}:
             continue
-        required = parameter.default is parameter.empty and name not in past
-        default = None if required else past.get(name, parameter.default)
-        hint = hints.get(name, type(default) if default is not None else Any)
+        default = past.get(name, parameter.default)
+        hint = hint_of(parameter, hints)
         flag = f"--{name.replace('_', '-')}"
-        said: dict[str, Any] = {"help": described.get(name), "required": required}
-        said |= {} if required else {"default": default, "show_default": _shown(default)}
-        if hint is bool:
-            options.append(click.Option([f"{flag}/--no-{flag[2:]}"], **said))
-        else:
-            options.append(click.Option([flag], type=Hint(hint), **said))
+        mine = [flag, f"--no-{flag[2:]}"] if hint is bool else [flag]
+        for one in mine:
+            if one in flags:
+                raise FitError(f"the parameter {name!r} of build_trainer makes the option {one}, which is fit's; rename it")
+        required = default is parameter.empty
+        shown = "" if required or default is None else f" [default: {as_text(default)}]"
+        kind = None if hint is bool else Hint(hint)
+        options.append(click.Option([name, "/".join(mine)], type=kind, required=required, help=described.get(name, "") + shown))
     return options
 
 
-def _shown(default: Any) -> bool | str:
-    """Return how click shows a default: itself, or what one would write for it."""
-    return True if isinstance(default, (str, int, float, type(None))) and not isinstance(default, enum.Enum) else as_text(default)
+def hint_of(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Any:
+    """Return the type hint of a parameter; without one, the type of its default."""
+    guessed = Any if parameter.default in (None, parameter.empty) else type(parameter.default)
+    return hints.get(parameter.name, guessed)
+
+
+def past_options(builder: Callable[..., Any], past: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that a checkpoint was made with, as values, but for those that are given now."""
+    hints, parameters = type_hints(builder), keywords(builder)
+    return {
+        name: convert(value, hint_of(parameters[name], hints), f"option {name!r} of the checkpoint")
+        for name, value in past.items()
+        if name not in given
+    }
+
+
+def readable_defaults(builder: Callable[..., Any], fits: frozenset[str] | set[str]) -> dict[str, Any]:
+    """Return the defaults of a script's own parameters, as far as text can hold them: what was run is kept, even if they change."""
+    hints, kept = type_hints(builder), {}
+    for name, parameter in keywords(builder).items():
+        value = parameter.default
+        if name in fits or value is parameter.empty:
+            continue
+        try:
+            same = type(value) in NATIVE or convert(as_text(value), hint_of(parameter, hints), name) == value
+        except FitError:
+            continue
+        if same:
+            kept[name] = value
+    return kept
 
 
 def own_hooks(module: ModuleType, trainer: Trainer) -> list[Any]:
@@ -195,7 +239,9 @@ def own_hooks(module: ModuleType, trainer: Trainer) -> list[Any]:
 
 def seed_option() -> click.Option:
     """Make the option for the seed."""
-    return click.Option(["--seed"], type=int, help="Seed of all random numbers; drawn and recorded if not given.")
+    return click.Option(
+        ["--seed"], type=click.IntRange(min=0, max=2**63 - 1), help="Seed of all random numbers; drawn and recorded if not given."
+    )
 
 
 def weights_options() -> list[click.Option]:

@@ -74,6 +74,7 @@ def dry_run(run: ScriptRun) -> None:
 
     trainer = run.trainer
     epochs, batches = trainer.epochs, lengths(trainer)
+    folder_then = run.values["run_dir"] or trainer.run_dir or Path("runs") / run.path.stem / "<time>"
     with tempfile.TemporaryDirectory() as folder, trainer:
         trainer.run_dir = Path(folder)
         trainer.fit(epochs=None if epochs is None else 1, limit_batches=2)
@@ -82,11 +83,12 @@ def dry_run(run: ScriptRun) -> None:
         return
     report(results)
     said = {name: f"{count or 'an unknown number of'} batches" for name, count in batches.items()}
-    total = "" if not batches["train_data"] or epochs is None or math.isinf(epochs) else f", {batches['train_data'] * int(epochs)} in all"
-    click.echo(f"dry run: nothing was kept. A full run trains {epochs:g} epochs of {said.pop('train_data')}{total}")
+    count = batches.get("train_data")
+    total = "" if not count or epochs is None or math.isinf(epochs) else f", {count * int(epochs)} in all"
+    click.echo(f"dry run: nothing was kept. A full run trains {epochs:g} epochs of {said.pop('train_data', 'no data')}{total}")
     click.echo("".join(f"  {name}: {count}\n" for name, count in said.items()), nl=False)
     click.echo(f"  plugins: {', '.join(trainer.plugins)}")
-    click.echo(f"  files in {run.values['run_dir'] or Path('runs') / run.path.stem / '<time>'}")
+    click.echo(f"  files in {folder_then}")
 
 
 @contextmanager
