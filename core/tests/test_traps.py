@@ -830,4 +830,4 @@ def test_what_is_recorded_after_a_stop_in_mid_epoch_is_refused() -> None:
 
 
 def test_a_trainer_names_an_optimizer_given_as_a_class() -> None:
-    assert "main: Adam\n" in repr(tiny_trainer(optimizer=torch.optim.Adam))
+    assert "Update('main', Adam, steps=0)\n" in repr(tiny_trainer(optimizer=torch.optim.Adam))
