@@ -47,8 +47,8 @@ def quadratic(samples: torch.Tensor) -> torch.Tensor:
 def test_penalties_are_their_formulas() -> None:
     real, fake = torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.tensor([[0.0, 0.0], [0.0, 0.0]])
     mix = torch.tensor([0.5, 1.0])  # the points (1.5, 2) and (0, 1), whose gradients have the norms 5 and 2
-    assert float(interpolation_penalty(quadratic, real, fake, mix)) == pytest.approx((16 + 1) / 2)
-    assert float(squared_gradient(quadratic, real)) == pytest.approx(0.5 * (100 + 4) / 2)
+    assert interpolation_penalty(quadratic, real, fake, mix).item() == pytest.approx((16 + 1) / 2)
+    assert squared_gradient(quadratic, real).item() == pytest.approx(0.5 * (100 + 4) / 2)
 
 
 def test_an_unknown_loss_is_refused() -> None:

@@ -45,10 +45,12 @@ class Subject:
     Attributes:
         plugin: an object (copied for each run), a module, a class or factory, or a name with options.
         settings: arguments of `tiny_trainer` that the plugin needs.
+        make: returns further ones, made anew for each trainer: a model, and what holds its parameters.
     """
 
     plugin: Any
     settings: dict[str, Any] = field(default_factory=dict)
+    make: Callable[[], dict[str, Any]] = dict
 
     def __post_init__(self) -> None:
         with self.trainer(with_plugin=False) as trainer:  # what torch sets up when it is first used is not the plugin's
@@ -72,30 +74,32 @@ class Subject:
     def trainer(self, *others: Any, with_plugin: bool = True, batches: int = 6, **changes: Any) -> Iterator[Trainer]:
         """Give a trainer with the plugin and others, in a run folder of its own."""
         with tempfile.TemporaryDirectory() as folder:
-            settings = {"metrics": ["accuracy"], "train_data": tiny_batches(batches), "run_dir": Path(folder), **self.settings, **changes}
+            settings: dict[str, Any] = {"metrics": ["accuracy"], "train_data": tiny_batches(batches), "run_dir": Path(folder)}
+            settings |= {**self.settings, **self.make(), **changes}
             plugins = [*settings.pop("plugins", []), *([self.fresh()] if with_plugin else []), *others]
             with tiny_trainer(**settings, plugins=plugins) as trainer:
                 yield trainer
 
 
-def check_plugin(plugin: Any, **settings: Any) -> None:
+def check_plugin(plugin: Any, make: Callable[[], dict[str, Any]] = dict, **settings: Any) -> None:
     """Run every check on a plugin.
 
     Args:
         plugin: an object (copied for each run), a class that needs no arguments, or a name with options.
+        make: returns arguments of `fit_core.testing.tiny_trainer` that must be new for each run, such as a model.
         settings: arguments of `fit_core.testing.tiny_trainer` that the plugin needs, such as `metrics=["accuracy"]`.
 
     Raises:
         CheckFailed: the message has every check that failed, by name.
     """
-    failed = failures(plugin, **settings)
+    failed = failures(plugin, make, **settings)
     if failed:
         raise CheckFailed("\n".join(f"{name}: {message}" for name, message in failed.items()))
 
 
-def failures(plugin: Any, **settings: Any) -> dict[str, str]:
+def failures(plugin: Any, make: Callable[[], dict[str, Any]] = dict, **settings: Any) -> dict[str, str]:
     """Return what each check that failed has to say, by its name. Checks after a failed "registers" are not run."""
-    subject = Subject(plugin, settings)
+    subject = Subject(plugin, settings, make)
     failed: dict[str, str] = {}
     for name, check in CHECKS.items():
         try:
@@ -167,7 +171,7 @@ def no_waits(subject: Subject) -> None:
         if state.batch == 3:
             raise _Left
 
-    model = copy.deepcopy(subject.settings.get("model", torch.nn.Linear(4, 3))).to("meta")
+    model = copy.deepcopy(subject.make().get("model", subject.settings.get("model", torch.nn.Linear(4, 3)))).to("meta")
     try:
         with subject.trainer(leave, model=model) as trainer:
             trainer.fit(epochs=1)

@@ -51,7 +51,7 @@ class GeneratorEMA:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the averaged weights."""
-        return self._saved if self.averaged is None else dict(self.averaged.state_dict())
+        return self._saved if self.averaged is None else {name: value.clone() for name, value in self.averaged.state_dict().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
