@@ -21,6 +21,19 @@ def build_trainer(epochs: int = 2):
 """
 
 
+GAN = """
+from functools import partial
+import torch
+from fit_core import Trainer
+from fit_gan import GAN, adversarial_updates
+
+def build_trainer(epochs: int = 2):
+    model = GAN(torch.nn.Linear(2, 4), torch.nn.Linear(4, 1), latent=2)
+    updates = adversarial_updates(model, partial(torch.optim.Adam, lr=1e-3))
+    return Trainer(model, optimizer=updates, train_data=torch.randn(64, 4), epochs=epochs)
+"""
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, formatting, and who may import whom."""
@@ -55,6 +68,12 @@ def wheels(session: nox.Session) -> None:
         session.chdir(folder)
         _expect(session, ["fit", "plugins"], ["console  fit-core"], lacks="logging")
         _expect(session, ["fit", "train", "script.py"], ["epoch 2/2", "test_accuracy"])
+        gan = next(wheel for wheel in plugins if wheel.name.startswith("fit_gan"))
+        session.install(*CONSTRAINED, str(gan), "--find-links", str(folder / "dist"))
+        (folder / "gan.py").write_text(GAN)
+        _expect(session, ["fit", "train", "gan.py", "--plugins", "gan"], ["d_loss", "g_loss"])
+        if not list(folder.glob("runs/gan/*/samples/samples-0002.png")):
+            session.error("fit train gan.py --plugins gan wrote no samples")
         session.install("--no-deps", *map(str, plugins))
         _expect(session, ["fit", "plugins"], ["logging ", "schedulers "])
         _expect(session, ["fit", "train", "script.py", "--plugins", "logging,schedulers"], ["val_accuracy", "2/2", "test_accuracy"])

@@ -84,13 +84,13 @@ class Criterion:
 
 
 def carried_loss(outputs: Any, state: State) -> Tensor:
-    """Return the loss that a model put into its outputs; in a run without data zero, for plugins to add to.
+    """Return the loss that a model put into its outputs; zero without data or without outputs, for plugins to add to.
 
     Raises:
         FitError: there is none.
     """
     loss = outputs.get("loss") if isinstance(outputs, Mapping) else getattr(outputs, "loss", None)
-    if not isinstance(loss, Tensor) and state.inputs is None:
+    if not isinstance(loss, Tensor) and (state.inputs is None or (isinstance(outputs, tuple) and not outputs)):
         return torch.zeros((), device=state.device, requires_grad=True)
     if not isinstance(loss, Tensor):
         raise FitError("the trainer has no loss_fn, and the model's outputs carry no loss (outputs.loss or outputs['loss'])")

@@ -67,10 +67,11 @@ def run_update(trainer: Trainer, state: State) -> bool:
 @hookimpl(trylast=True)
 def forward(trainer: Trainer, state: State) -> Any:
     try:
-        return trainer.call_model(state)
+        outputs = trainer.call_model(state)
     except (RuntimeError, TypeError) as error:
         error.add_note(f"the model was called with {describe(state.inputs)}; its parameters are {describe_types(state.model)}")
         raise
+    return () if outputs is None and trainer.loss_fn is None else outputs  # a model may leave everything in `state`
 
 
 @hookimpl(trylast=True)
