@@ -421,6 +421,14 @@ def build_trainer(epochs: int = 3):
 """
 
 
+def test_accumulate_on_the_command_line(run_script: Run) -> None:
+    script = LIMITED + "\n@hookimpl\ndef on_step_end(state):\n    print('step', state.step)\n"
+    done = run_script(script, "--accumulate", "2", "--epochs", "1")
+    assert [line for line in done.stdout.splitlines() if line.startswith("step")] == ["step 1", "step 2", "step 3"]
+    wrong = run_script(LIMITED, "--accumulate", "0")
+    assert (wrong.code, wrong.stderr.count("\n")) == (2, 1)
+
+
 def test_limits_hold_for_every_phase(run_script: Run) -> None:
     done = run_script(LIMITED, "--limit-batches", "3", "--epochs", "1")
     assert done.stdout.splitlines()[:3] == ["train 3 True", "validate 3", "test 3"]
