@@ -82,7 +82,7 @@ class Fit:
         self.last_step = math.inf if self.length.steps is None else progress.step + self.length.steps
         estimate = self.last_step
         if batches is not None:
-            estimate = min(estimate, progress.step + self.trainer._steps_of(batches) * self.length.epochs)
+            estimate = min(estimate, progress.step + self.trainer.plan.steps_in(batches, self.trainer.remainder) * self.length.epochs)
         progress.steps_total = None if math.isinf(estimate) else int(estimate)
         progress.validation = tuple(self.validation)
         switch_to_train(self.trainer.modules(self.state.model))
@@ -179,7 +179,7 @@ class Fit:
         """Make the row of the epoch; from here on it does not change."""
         trainer, state = self.trainer, self.state
         row: Row = {"epoch": state.epoch, **self.meter.values(), **self.val_values}
-        row |= {name: float(rate) for name, rate in trainer._rates().items()}
+        row |= {name: float(rate) for name, rate in trainer.plan.rates().items()}
         row["seconds"] = time.perf_counter() - began
         self.meter.open = False
         self.rows.append(row)

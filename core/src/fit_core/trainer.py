@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Literal, Self
@@ -447,6 +447,12 @@ class Trainer:
         return {name: loss for name, loss in {"loss": self.loss_fn, **own}.items() if isinstance(loss, nn.Module)}
 
     @property
+    def plan(self) -> Updates:
+        """The updates in their order, once there are some."""
+        assert self._plan is not None
+        return self._plan
+
+    @property
     def shared_forward(self) -> bool:
         """Whether `train_step` calls the model once for all updates."""
         return self._plan is not None and self._plan.shared_forward
@@ -572,56 +578,25 @@ class Trainer:
         feeding.check_together(data, None, batch_size)
         return found
 
-    def _build_updates(self, state: State, meter: Meter) -> None:
+    def _build_updates(self, state: State, meter: Meter) -> Updates:
+        """Make the optimizers, unless an earlier `fit` did; refuse metrics whose names they take."""
         if self.optimizer is None:
             raise FitError("there is no optimizer to train with: pass Trainer(model, loss_fn, optimizer)")
-        if not self._updates:
-            plan = self._plan = as_updates(self.optimizer)
-            given: list[Any] = []
-            for update in plan:
-                state.update = update
-                criterion = self.criterion_for(state)
-                given += update.build(lambda: self.hooks.param_groups(self, state), whole("accumulate", self.accumulate), criterion.sums)
-            state.update = None
-            plan.check(self.modules(state.model), given)
-            self._updates.update(plan.by_name)
-            for update in plan:
-                update.zero_grad()
-        meter.taken |= {f"{name}_{what}" for name in self._updates for what in ("loss", "lr")}
+        if self._plan is None or not self._updates:
+            self._plan = as_updates(self.optimizer)
+            self._plan.build(self, state)
+            self._updates.update(self._plan.by_name)
+        meter.taken |= self._plan.row_names()
         taken = [metric.name for metric in self.metrics if metric.name in meter.taken]
         if taken:
             raise FitError(f"a metric cannot be called {taken[0]!r}: the row has this name for an update")
-
-    def _only(self, update: Update) -> AbstractContextManager[None]:
-        """Return a context in which no other update's parameters have gradients."""
-        return nullcontext() if len(self._updates) == 1 or self._plan is None else self._plan.only(update)
-
-    def _note_loss(self, state: State, update: Update) -> None:
-        """Take the loss of an update into the row, under its name and, if it is the first one's, as `loss`."""
-        meter, criterion = self._passes[-1][1], update.criterion or self.criterion
-        names = ["loss"] if self._plan is not None and update is self._plan.first else []
-        for name in [*names, *([f"{update.name}_loss"] if len(self._updates) > 1 else [])]:
-            meter.add_loss(name, state, criterion.sums)
-            if self._logs and state.loss is not None:
-                self._control.losses[name] = state.loss.detach()
-
-    def _steps_of(self, batches: int) -> int:
-        """Return how many steps the first update makes in a pass of so many batches."""
-        assert self._plan is not None
-        due = batches // self._plan.first.every
-        accumulate = self._plan.first.window.accumulate
-        return due // accumulate if self.remainder == "drop" else -(-due // accumulate)
+        return self._plan
 
     def _log_batch(self, state: State) -> None:
         if self._logs:
-            self._log.add(state, {**self._control.losses, **self._rates()})
+            self._log.add(state, {**self._control.losses, **self.plan.rates()})
             if state.step >= self._flushed_at + self.log_every:
                 self._flush(state)
-
-    def _rates(self) -> dict[str, float | Tensor]:
-        """Return the learning rate of each update's last step, under its name in the row."""
-        single = len(self._updates) == 1
-        return {"lr" if single else f"{update.name}_lr": update.lr for update in self._updates.values()}
 
     def _log_validation(self, state: State, values: Row) -> None:
         if self._logs and values:

@@ -6,6 +6,7 @@ them: the window is scaled, nothing that is not finite gets through, a step is c
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,7 +46,7 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
     state.update = update
     state.weight = None
     try:
-        with trainer._only(update):
+        with nullcontext() if len(state.updates) == 1 else trainer.plan.only(update):
             trainer.hooks.run_update(trainer, state)
     except BaseException:
         update.zero_grad()  # whoever catches it goes on without half a gradient
@@ -53,9 +54,20 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
     finally:
         state.update = None
     if not progress.skip_batch:
-        trainer._note_loss(state, update)
+        note_loss(trainer, state, update)
     if not control.came_to_step:
         raise FitError(f"run_update of update {update.name!r} never came to trainer.maybe_step()")
+
+
+def note_loss(trainer: Trainer, state: State, update: Update) -> None:
+    """Take the loss of an update into the row: as `loss` that of the first, and under its name if there are several."""
+    criterion = update.criterion or trainer.criterion
+    names = ["loss"] if update is trainer.plan.first else []
+    names += [f"{update.name}_loss"] if len(state.updates) > 1 else []
+    for name in names:
+        trainer._passes[-1][1].add_loss(name, state, criterion.sums)
+        if trainer._logs and state.loss is not None:
+            trainer._control.losses[name] = state.loss.detach()
 
 
 def forward(trainer: Trainer, state: State) -> None:
@@ -129,7 +141,7 @@ def count_step(trainer: Trainer, state: State, update: Update) -> None:
     """Count a step that was made, and tell everyone."""
     forget_flags(update)
     update.steps += 1
-    if update is next(iter(state.updates.values())):
+    if update is trainer.plan.first:
         state._progress.step += 1
     trainer.hooks.on_step_end(trainer, state)
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fit_core.criterion import Criterion
-from fit_core.errors import FitError
+from fit_core.errors import FitError, whole
 from fit_core.optimizers import build_optimizers, names_of, needs_closure, parameters_of, tensor_of
 from fit_core.window import Window
+
+if TYPE_CHECKING:
+    from fit_core.state import State
+    from fit_core.trainer import Trainer
 
 
 class Update:
@@ -192,6 +196,34 @@ class Updates:
 
     def __repr__(self) -> str:
         return ", ".join(map(repr, self))
+
+    def build(self, trainer: Trainer, state: State) -> None:
+        """Make every optimizer, with nothing left in its gradients.
+
+        Raises:
+            FitError: one is not what it should be, or holds what it should not.
+        """
+        accumulate, given = whole("accumulate", trainer.accumulate), []
+        for update in self:
+            state.update = update
+            given += update.build(lambda: trainer.hooks.param_groups(trainer, state), accumulate, trainer.criterion_for(state).sums)
+        state.update = None
+        self.check(trainer.modules(state.model), given)
+        for update in self:
+            update.zero_grad()
+
+    def rates(self) -> dict[str, float | Tensor]:
+        """Return the learning rate of each update's last step, under its name in the row."""
+        return {"lr" if len(self) == 1 else f"{update.name}_lr": update.lr for update in self}
+
+    def row_names(self) -> set[str]:
+        """Return the names that several updates take in the row."""
+        return {f"{update.name}_{what}" for update in self for what in ("loss", "lr")} if len(self) > 1 else set()
+
+    def steps_in(self, batches: int, remainder: str) -> int:
+        """Return how many steps the first update makes in a pass of so many batches."""
+        due, accumulate = batches // self.first.every, self.first.window.accumulate
+        return due // accumulate if remainder == "drop" else -(-due // accumulate)
 
     def check(self, modules: Iterable[nn.Module], given: Iterable[Any]) -> None:
         """Refuse updates that train something else than the model, or the same thing twice.
