@@ -248,7 +248,7 @@ def test_tensors_that_share_memory_are_saved_apart_and_what_cannot_be_is_named()
     assert tensors["conj"][0] == torch.complex(torch.tensor(1.0), torch.tensor(-1.0))
     for bad in (torch.eye(2).to_sparse(), torch.zeros(1, dtype=torch.complex128)):
         module.register_buffer("bad", bad)
-        with pytest.raises(FitError, match="cannot save the model: 'bad' is .*, which a checkpoint cannot hold"):
+        with pytest.raises(FitError, match="cannot save 'bad' of the model: it is a tensor .* that a checkpoint cannot hold"):
             weights.take(module, "the model")
 
 

@@ -30,9 +30,7 @@ def take(module: nn.Module, what: str) -> tuple[dict[str, Tensor], dict[str, str
     for name, value in module.state_dict().items():
         if not isinstance(value, Tensor):
             raise FitError(f"cannot save {what}: {name!r} is {type(value).__name__}, not a tensor; keep it out of get_extra_state")
-        if value.layout != torch.strided or is_lazy(value) or value.dtype == torch.complex128:
-            kind = "uninitialised" if is_lazy(value) else f"{value.dtype} {value.layout}".replace("torch.", "")
-            raise FitError(f"cannot save {what}: {name!r} is {kind}, which a checkpoint cannot hold")
+        check_savable(value, f"{name!r} of {what}")
         storage = value.untyped_storage().data_ptr()
         place = (storage, value.storage_offset(), value.shape, value.stride(), value.dtype, value.is_conj(), value.is_neg())
         if value.numel() and place in first:
@@ -41,6 +39,17 @@ def take(module: nn.Module, what: str) -> tuple[dict[str, Tensor], dict[str, str
         kept[name] = own_memory(value, shared=any(storage == other[0] for other in first))
         first[place] = name
     return kept, aliases
+
+
+def check_savable(value: Tensor, who: str) -> None:
+    """Refuse a tensor that a checkpoint cannot hold.
+
+    Raises:
+        FitError: it is sparse, quantised, not initialised yet, or of complex128.
+    """
+    if is_lazy(value) or value.layout != torch.strided or value.is_quantized or value.dtype == torch.complex128:
+        kind = "not initialised yet" if is_lazy(value) else f"{value.dtype}, {value.layout}".replace("torch.", "")
+        raise FitError(f"cannot save {who}: it is a tensor ({kind}) that a checkpoint cannot hold")
 
 
 def own_memory(value: Tensor, shared: bool) -> Tensor:
