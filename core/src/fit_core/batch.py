@@ -27,8 +27,10 @@ def split(batch: Any) -> tuple[Any, Any]:
     fields = getattr(batch, "_fields", ())
     if "inputs" in fields and "targets" in fields:
         return batch.inputs, batch.targets
-    if not isinstance(batch, (tuple, list)) or len(batch) == 1 or is_one(batch):
+    if not isinstance(batch, (tuple, list)) or is_one(batch):
         return batch, None
+    if len(batch) == 1:
+        return batch[0], None
     if len(batch) != 2:
         raise FitError(
             f"a batch must be (inputs, targets), inputs alone or a dict of inputs, not a {type(batch).__name__} of {len(batch)}; "

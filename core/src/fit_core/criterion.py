@@ -112,8 +112,8 @@ def weight_rule(loss_fn: Callable[..., Tensor] | None) -> Rule:
     return lambda *_: None
 
 
-def class_terms(outputs: Tensor, targets: Tensor, weights: Tensor | None, ignored: int) -> Weight:
-    """Count the targets of a classification, without ignored ones, weighted by class.
+def class_terms(outputs: Any, targets: Any, weights: Tensor | None, ignored: int) -> Weight | None:
+    """Count the targets of a classification, without ignored ones, weighted by class; None if they are nested.
 
     Args:
         outputs: (batch, classes, ...) scores.
@@ -121,6 +121,8 @@ def class_terms(outputs: Tensor, targets: Tensor, weights: Tensor | None, ignore
         weights: (classes,) or None.
         ignored: the index that does not count.
     """
+    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
+        return None
     if targets.is_floating_point():
         return targets.numel() // max(outputs.shape[1 if outputs.dim() > 1 else 0], 1)
     counted = targets != ignored

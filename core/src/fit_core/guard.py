@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fit_core.criterion import terms
 from fit_core.errors import FitError, TrainingError
 from fit_core.state import State
 from fit_core.updates import Update, values_of
@@ -32,7 +34,7 @@ class Guard:
         self.policy = policy
         self._flags: deque[tuple[Tensor, torch.Event, str]] = deque()
 
-    def admits(self, state: State, update: Update) -> bool:
+    def admits(self, state: State, update: Update, losses: Callable[[], Mapping[str, nn.Module]] = dict) -> bool:
         """Tell whether the step may be made with the gradients there are.
 
         Raises:
@@ -44,9 +46,12 @@ class Guard:
         gradients = update.gradients()
         if not gradients:
             return True
+        if gradients[0].device.type == "cpu" or self.policy == "skip":
+            if math.isfinite(size_of(gradients, state.loss)):
+                return True
+            bad = not math.isfinite(size_of(gradients)) or (bool(terms(state)) and not math.isfinite(state.loss.detach()))
+            return not bad or self._refuse(state, update, losses())  # the loss of a batch without weight may be anything
         norm = size_of(gradients)
-        if norm.device.type == "cpu" or self.policy == "skip":
-            return math.isfinite(norm) or self._refuse(state, update)
         finite = torch.isfinite(norm)
         make_harmless(update, finite)
         self._note(finite, f"update {update.name!r}, {state.where()}, step {update.steps + 1}")
@@ -68,14 +73,14 @@ class Guard:
             if not flag:
                 raise TrainingError(f"gradient is not finite: {where}; no such number came into a parameter. {ADVICE}")
 
-    def _refuse(self, state: State, update: Update) -> bool:
+    def _refuse(self, state: State, update: Update, losses: Mapping[str, nn.Module]) -> bool:
         if self.policy == "skip":
             return False
         loss = 0.0 if state.loss is None else float(state.loss.detach())
         if not math.isfinite(loss):
             what = f"loss is {loss}"
         else:
-            bad = [name for name, grad in _named_gradients(state, update) if not bool(torch.isfinite(grad).all())]
+            bad = [name for name, grad in _named_gradients(state, update, losses) if not bool(torch.isfinite(grad).all())]
             what = f"gradient of {bad[0]} is not finite" if bad else "the norm of the gradient is infinite"
         raise TrainingError(f"{what}: update {update.name!r}, {state.where()}, step {update.steps + 1}; no parameter was changed. {ADVICE}")
 
@@ -115,23 +120,28 @@ def forget_flags(update: Update) -> None:
             vars(optimizer).pop(name, None)
 
 
-def size_of(gradients: list[Tensor]) -> Tensor:
-    """Return the sum of the norms of gradients, a tensor with one element: finite if and only if all of them are.
+def size_of(gradients: list[Tensor], loss: Tensor | None = None) -> Tensor:
+    """Return the sum of the norms of gradients, and of a loss, a tensor with one element: finite if and only if all of them are.
 
-    Half precision is summed in float32, sparse gradients by their values, several devices on the first.
+    Half precision is summed in float32, mixed precisions in the widest, sparse gradients by their values, several devices on the first.
     """
     values = [values_of(gradient) for gradient in gradients]
-    half = any(value.dtype in (torch.float16, torch.bfloat16) for value in values)
-    norms = torch._foreach_norm(values, 2, dtype=torch.float32 if half else None)
-    first = norms[0].device
-    if any(norm.device != first for norm in norms):
-        norms = tuple(norm.to(first, non_blocking=True) for norm in norms)
+    dtypes = {value.dtype for value in values}
+    half = bool(dtypes & {torch.float16, torch.bfloat16})
+    widest = None if not half and len(dtypes) == 1 else torch.float64 if torch.float64 in dtypes else torch.float32
+    norms = list(torch._foreach_norm(values, 2, dtype=widest))
+    if loss is not None:
+        norms.append(loss.detach().reshape(()))
+    first, dtype = norms[0].device, norms[0].dtype
+    if any(norm.device != first or norm.dtype != dtype for norm in norms):
+        norms = [norm.to(first, dtype, non_blocking=True) for norm in norms]
     return torch.stack(norms).sum()
 
 
 ADVICE = "Lower the learning rate, look at the data, or train with finite='skip'"
 
 
-def _named_gradients(state: State, update: Update) -> list[tuple[str, Tensor]]:
-    names = {id(p): name for name, p in state.model.named_parameters()}
+def _named_gradients(state: State, update: Update, losses: Mapping[str, nn.Module]) -> list[tuple[str, Tensor]]:
+    names = {id(p): f"{owner}.{name}" for owner, loss in losses.items() for name, p in loss.named_parameters()}
+    names |= {id(p): name for name, p in state.model.named_parameters()}
     return [(names.get(id(p), "a parameter outside the model"), p.grad) for p in update.params if p.grad is not None]

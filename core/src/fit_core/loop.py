@@ -77,13 +77,11 @@ class Fit:
 
     def size(self) -> None:
         """Work out how long the run is, and bring the model into the mode for training."""
-        progress, batches = self.progress, length(self.batches)
+        progress, plan = self.progress, self.trainer.plan
         progress.epochs = progress.epoch + self.length.epochs
         self.last_step = math.inf if self.length.steps is None else progress.step + self.length.steps
-        estimate = self.last_step
-        if batches is not None:
-            estimate = min(estimate, progress.step + self.trainer.plan.steps_in(batches, self.trainer.remainder) * self.length.epochs)
-        progress.steps_total = None if math.isinf(estimate) else int(estimate)
+        plan.size(length(self.batches), self.length, self.trainer.remainder, progress.batch_count)
+        progress.steps_total = plan.first.steps_total
         progress.validation = tuple(self.validation)
         switch_to_train(self.trainer.modules(self.state.model))
 
@@ -147,9 +145,7 @@ class Fit:
             hooks.on_batch_end(trainer, state)
             state.clear_batch()
             trainer._control.end_batch(state.updates.values())
-            if self.val_due.after_batch(progress) and progress.stop_reason is None:
-                self.validate()
-                trainer._log_validation(state, self.val_values)
+            self.validate_if_due()
             hooks.on_safe_point(trainer, state)
             if self.pass_over():
                 return
@@ -163,12 +159,19 @@ class Fit:
         for update in short:
             finish_window(trainer, state, update)
         if short:
+            self.validate_if_due()
             trainer.hooks.on_safe_point(trainer, state)
 
     def pass_over(self) -> bool:
         """Whether the training pass ends here, data or not."""
         progress = self.progress
         return self.trainer._control.end_epoch or progress.stop_reason is not None or progress.step >= self.last_step
+
+    def validate_if_due(self) -> None:
+        """Validate inside of an epoch, when a batch is done; what was found goes to the trackers at once."""
+        if self.val_due.after_batch(self.progress) and self.progress.stop_reason is None:
+            self.validate()
+            self.trainer._log_validation(self.state, self.val_values)
 
     def validate(self) -> None:
         """Make a pass over every validation set; the row gets the values of the epoch's last one."""

@@ -45,6 +45,7 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
     update.window.skip = update.window.skip or control.skip_step
     state.update = update
     state.weight = None
+    update.window.sums = trainer.criterion_for(state).sums
     try:
         with nullcontext() if len(state.updates) == 1 else trainer.plan.only(update):
             trainer.hooks.run_update(trainer, state)
@@ -55,7 +56,7 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
         state.update = None
     if not progress.skip_batch:
         note_loss(trainer, state, update)
-    if not control.came_to_step:
+    if not control.came_to_step and not progress.skip_batch:
         raise FitError(f"run_update of update {update.name!r} never came to trainer.maybe_step()")
 
 
@@ -129,7 +130,7 @@ def admitted(trainer: Trainer, state: State, update: Update) -> bool:
     good = not update.window.skip and trainer.hooks.finish_gradients(trainer, state)
     if not good or update.window.skip:  # whoever finishes gradients may ask for it too
         return False
-    if not trainer._guard.admits(state, update):
+    if not trainer._guard.admits(state, update, trainer.losses):
         return False
     state._progress.moment = "step"
     trainer.hooks.on_step_start(trainer, state)
@@ -155,6 +156,7 @@ def forget_gradients(trainer: Trainer, state: State, update: Update) -> None:
 def finish_window(trainer: Trainer, state: State, update: Update) -> None:
     """Step with a window that the end of the data left short, or drop it."""
     state.update = update
+    state._progress.moment = "backward"
     try:
         if trainer.remainder == "step":
             step(trainer, state, update)
@@ -174,10 +176,13 @@ def step_with_closure(trainer: Trainer, state: State, update: Update) -> None:
     What is reported is its first evaluation. A step that is skipped, or fails, leaves parameters and optimizer as they were.
     """
     first: list[Any] = []
+    asked = update.window.skip
 
     def closure() -> Tensor:
         with torch.enable_grad():
             update.zero_grad()
+            update.window.skip = asked
+            state._progress.moment = "update" if first else "batch"
             forward(trainer, state)
             compute_loss(trainer, state)
             backward(trainer, state)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,8 +18,12 @@ from fit_core.optimizers import build_optimizers, names_of, needs_closure, param
 from fit_core.window import Window
 
 if TYPE_CHECKING:
+    from fit_core.loop import Length
     from fit_core.state import State
     from fit_core.trainer import Trainer
+
+PREFIXES = ("val_", "test_")
+"""How the names of evaluated values begin in the row."""
 
 
 class Update:
@@ -36,6 +42,7 @@ class Update:
         every: see above.
         optimizers: whose `step` makes the update; empty before the first `fit`.
         steps: how many steps are finished.
+        steps_total: an estimate of `steps` at the end of this call of `fit`; None if unknown.
         lr: the learning rate of the last step, of the first parameter group; before it, of the next.
         window: the batches whose gradients are added up for the next step.
         needs_closure: whether its optimizer's `step` evaluates the batch itself, as LBFGS does.
@@ -57,6 +64,8 @@ class Update:
     ) -> None:
         if not name.isidentifier():
             raise FitError(f"{name!r} is no name for an update: use letters, digits and underscores")
+        if f"{name}_".startswith(PREFIXES):
+            raise FitError(f"an update cannot be called {name!r}: the row has {name}_loss for something else")
         for what, number in (("every", every), ("accumulate", 1 if accumulate is None else accumulate)):
             if not isinstance(number, int) or number < 1:
                 raise FitError(f"{what} of update {name!r} must be at least 1 and whole, not {number!r}")
@@ -69,6 +78,7 @@ class Update:
         self.given_params = None if params is None else list(params)
         self.optimizers: list[Optimizer] = []
         self.steps = 0
+        self.steps_total: int | None = None
         self.window = Window()
         self.lr: float | Tensor = 0.0
         self.needs_closure = False
@@ -89,6 +99,7 @@ class Update:
             FitError: an optimizer is not what it should be; or it needs a closure, and cannot accumulate or share an update.
         """
         self.optimizers, given = build_optimizers(self.given, groups)
+        self.steps = 0
         accumulate = self.accumulate or accumulate
         self.needs_closure = any(map(needs_closure, self.optimizers))
         if self.needs_closure and (accumulate > 1 or len(self.optimizers) > 1):
@@ -98,6 +109,17 @@ class Update:
         self.window = Window(accumulate, sums)
         self.lr = self.next_lr
         return given
+
+    def steps_in(self, batches: int, batch_count: int, remainder: str) -> int:
+        """Return how many steps it makes in an epoch of so many batches, of which others came before."""
+        due = (batch_count + batches) // self.every - batch_count // self.every
+        return due // self.window.accumulate if remainder == "drop" else -(-due // self.window.accumulate)
+
+    def batches_until(self, steps: float, batch_count: int, batches: int) -> int:
+        """Return after how many batches of an epoch it has made so many steps; all of them if it makes fewer."""
+        due = steps * self.window.accumulate
+        last = (batch_count // self.every + due) * self.every - batch_count
+        return int(min(last, batches))
 
     def due(self, batch_count: int) -> bool:
         """Whether it runs on this batch, counted over all epochs."""
@@ -203,11 +225,14 @@ class Updates:
         Raises:
             FitError: one is not what it should be, or holds what it should not.
         """
-        accumulate, given = whole("accumulate", trainer.accumulate), []
+        accumulate, given = whole("accumulate", trainer.accumulate), list[Any]()
         for update in self:
             state.update = update
             given += update.build(lambda: trainer.hooks.param_groups(trainer, state), accumulate, trainer.criterion_for(state).sums)
         state.update = None
+        closures = [update.name for update in self if update.needs_closure]
+        if closures and self.shared_forward:
+            raise FitError(f"update {closures[0]!r} evaluates the batch itself, so that the updates cannot share a forward pass")
         self.check(trainer.modules(state.model), given)
         for update in self:
             update.zero_grad()
@@ -220,10 +245,33 @@ class Updates:
         """Return the names that several updates take in the row."""
         return {f"{update.name}_{what}" for update in self for what in ("loss", "lr")} if len(self) > 1 else set()
 
-    def steps_in(self, batches: int, remainder: str) -> int:
-        """Return how many steps the first update makes in a pass of so many batches."""
-        due, accumulate = batches // self.first.every, self.first.window.accumulate
-        return due // accumulate if remainder == "drop" else -(-due // accumulate)
+    def size(self, batches: int | None, length: Length, remainder: str, batch_count: int) -> None:
+        """Set how many steps each update will have made at the end of a run, as far as that is known.
+
+        Args:
+            batches: of an epoch; None if unknown.
+            length: of the run.
+            remainder: what becomes of short windows.
+            batch_count: batches before the run.
+        """
+        if batches is None:  # as if it were one long epoch
+            batches = None if length.steps is None else length.steps * self.first.window.accumulate * self.first.every
+            length = replace(length, epochs=1)
+        known = batches is not None and (not math.isinf(length.epochs) or length.steps is not None)
+        made = dict.fromkeys(self.by_name, 0)
+        epoch = 0
+        while known and epoch < length.epochs and (length.steps is None or made[self.first.name] < length.steps):
+            assert batches is not None
+            wanted = math.inf if length.steps is None else length.steps - made[self.first.name]
+            seen = self.first.batches_until(wanted, batch_count, batches)
+            steps = {update.name: update.steps_in(seen, batch_count, remainder) for update in self}
+            if not any(steps.values()):
+                break
+            made = {name: made[name] + count for name, count in steps.items()}
+            batch_count += batches
+            epoch += 1
+        for update in self:
+            update.steps_total = update.steps + made[update.name] if known else None
 
     def check(self, modules: Iterable[nn.Module], given: Iterable[Any]) -> None:
         """Refuse updates that train something else than the model, or the same thing twice.

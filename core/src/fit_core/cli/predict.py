@@ -61,7 +61,7 @@ def write(outputs: Any, path: Path) -> str:
         elif isinstance(outputs, torch.Tensor):
             import numpy
 
-            numpy.save(path, outputs.numpy())
+            numpy.save(path, (outputs.float() if outputs.dtype == torch.bfloat16 else outputs).numpy())
         else:
             raise FitError(f"the outputs are {describe(outputs)}, and .npy holds one tensor; use --output {path.with_suffix('.pt')}")
     except (OSError, RuntimeError, TypeError) as error:

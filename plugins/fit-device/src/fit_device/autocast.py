@@ -13,7 +13,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Autocast:
-    """Runs `forward` and `compute_loss` under `torch.autocast`, in training and in evaluation.
+    """Runs `forward`, `compute_loss` and what is added to the loss under `torch.autocast`, in training and in evaluation.
 
     Args:
         dtype: "bf16" or "fp16"; fp16 needs an accelerator, and the plugin `grad-scaler` for training.
@@ -32,6 +32,11 @@ class Autocast:
     @hookimpl(wrapper=True)
     def compute_loss(self, state: State) -> Iterator[None]:
         with self._context(state):
+            return (yield)
+
+    @hookimpl(wrapper=True)
+    def on_loss_end(self, state: State) -> Iterator[None]:
+        with self._context(state):  # terms of a loss may call the model's parts again
             return (yield)
 
     def _context(self, state: State) -> Any:

@@ -75,7 +75,7 @@ class Adversarial:
 
     @hookimpl
     def compute_loss(self, trainer: Trainer, state: State) -> Tensor:
-        side = None if state.update is None else state.update.name
+        side = side_of(state)
         state.weight = batch_size(state.inputs)
         if side == "d":
             return self.discriminators(trainer, state)
@@ -92,12 +92,12 @@ class Adversarial:
 
     @hookimpl
     def on_loss_end(self, trainer: Trainer, state: State) -> None:
-        side = None if state.update is None else state.update.name
-        if side in ("d", "main"):
+        side = side_of(state)
+        if side in ("d", "both"):
             trainer.hooks.on_d_loss_end(trainer, state)
         if side == "g":
             trainer.hooks.on_g_loss_end(trainer, state)
-        if side == "main":
+        if side == "both":
             state[D_FAKE] = state[LED_BACK]
             with switched_off(parts_of(trainer.model)[1]):
                 trainer.hooks.on_g_loss_end(trainer, state)
@@ -116,6 +116,13 @@ class Adversarial:
         """Score fakes that lead back to the generator, and return its loss."""
         state[D_FAKE] = discriminate(trainer, state, state[FAKE])
         return self.loss.g(scores_of(state[D_FAKE]))
+
+
+def side_of(state: State) -> str | None:
+    """Return which side is trained: "d", "g", or "both" by one optimizer; None in an evaluation."""
+    if state.update is None:
+        return None
+    return state.update.name if len(state.updates) > 1 else "both"
 
 
 def discriminate(trainer: Trainer, state: State, samples: Any) -> Any:
@@ -146,7 +153,7 @@ def trains_generator(state: State) -> bool:
     """Whether what the generator makes now must lead back to it."""
     if state.update is None:
         return "g" in state.updates and state.updates["g"].due(state.batch_count)
-    return state.update.name != "d"
+    return side_of(state) != "d"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fit_core import FitError, State, hookimpl
+from fit_gan.adversarial import side_of
 from fit_gan.model import parts_of
 
 if TYPE_CHECKING:
@@ -40,9 +41,8 @@ class GeneratorEMA:
 
     @hookimpl
     def on_step_end(self, trainer: Trainer, state: State) -> None:
-        assert state.update is not None
         assert self.averaged is not None
-        if state.update.name != "d":
+        if side_of(state) != "d":
             self.averaged.update_parameters(parts_of(trainer.model)[0])
 
     @hookimpl

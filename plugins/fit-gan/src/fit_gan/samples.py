@@ -20,12 +20,11 @@ class Samples:
     """Shows a grid of samples, and strips that lead from one sample to another, at the ends of epochs.
 
     Args:
-        count: samples in the grid; a conditional GAN is asked for one class after the other.
+        count: samples in the grid; a conditional GAN is asked for the labels of the first training samples.
         strips: rows of interpolations between two samples.
         every: epochs between two pictures.
         shape: (channels, height, width) of a sample, if the generator returns flat ones.
         low: what the generator returns for black: -1 after a tanh, 0 after a sigmoid.
-        classes: of a conditional GAN.
     """
 
     STEPS = 8
@@ -37,7 +36,6 @@ class Samples:
         every: int = 1,
         shape: tuple[int, int, int] | None = None,
         low: float = -1.0,
-        classes: int = 10,
     ) -> None:
         if count < 1 or every < 1 or strips < 0:
             raise FitError("count and every must be at least 1, strips at least 0")
@@ -46,8 +44,15 @@ class Samples:
         self.every = every
         self.shape = shape
         self.low = low
-        self.classes = classes
         self._noise: Tensor | None = None
+        self._labels: Tensor | None = None
+
+    @hookimpl
+    def on_batch_start(self, trainer: Trainer, state: State) -> None:
+        wanted = self.count + self.strips
+        if getattr(trainer.model, "conditional", False) and (self._labels is None or len(self._labels) < wanted):
+            labels = state.targets if self._labels is None else torch.cat([self._labels, state.targets])
+            self._labels = labels[:wanted].clone()
 
     @hookimpl
     def on_epoch_end(self, trainer: Trainer, state: State) -> None:
@@ -56,27 +61,33 @@ class Samples:
         if self._noise is None:
             self._noise = trainer.hooks.draw_noise(trainer, state, self.count + 2 * self.strips)
         grid, ends = self._noise[: self.count], self._noise[self.count :]
-        trainer.show("samples", lambda: Images(self.make(trainer, state, grid), columns=round(self.count**0.5)))
+        labels = self.labels(self.count + self.strips)
+        trainer.show("samples", lambda: Images(self.make(trainer, state, grid, labels[: self.count]), columns=round(self.count**0.5)))
         if self.strips:
             strips = between(ends[: self.strips], ends[self.strips :], self.STEPS)
-            trainer.show("interpolation", lambda: Images(self.make(trainer, state, strips), columns=self.STEPS))
+            same = labels[self.count :].repeat_interleave(self.STEPS, 0)
+            trainer.show("interpolation", lambda: Images(self.make(trainer, state, strips, same), columns=self.STEPS))
 
-    def make(self, trainer: Trainer, state: State, noise: Tensor) -> Tensor:
+    def labels(self, count: int) -> Tensor:
+        """Return so many labels, from the beginning again if there are fewer; none for a GAN without."""
+        if self._labels is None:
+            return torch.zeros(count, 0)
+        return self._labels.repeat(-(-count // len(self._labels)), *[1] * (self._labels.dim() - 1))[:count]
+
+    def make(self, trainer: Trainer, state: State, noise: Tensor, labels: Tensor) -> Tensor:
         """Return pictures (count, channels, height, width), from 0 to 1."""
         generator: nn.Module = trainer.hooks.choose_generator(trainer, state)
-        labels: tuple[Any, ...] = ()
-        if getattr(trainer.model, "conditional", False):
-            labels = (torch.arange(len(noise), device=noise.device) % self.classes,)
+        further: tuple[Any, ...] = () if self._labels is None else (labels,)
         with eval_mode([generator]), torch.no_grad():
-            return as_pictures(generator(noise, *labels), self.shape, self.low)
+            return as_pictures(generator(noise, *further), self.shape, self.low)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the noise."""
-        return {"noise": self._noise}
+        """Return the noise, and the labels that go with it."""
+        return {"noise": self._noise, "labels": self._labels}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
-        self._noise = state["noise"]
+        self._noise, self._labels = state["noise"], state["labels"]
 
 
 def between(start: Tensor, end: Tensor, steps: int) -> Tensor:

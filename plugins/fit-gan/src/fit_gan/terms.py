@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Term:
-    """Adds `weight * function(trainer, state)` to one side's loss; the row has its mean, without the weight.
+    """Adds `weight * function(trainer, state)` to one side's loss; the row has its mean, without the weight, under the plugin's name.
 
     Args:
-        name: in the row.
+        name: of the plugin.
         function: `(trainer, state)` to a tensor with one element.
         side: "d" or "g".
         weight: of the term.
@@ -61,7 +61,8 @@ class Term:
         assert state.update is not None
         if state.update.steps % self.every == 0:
             value = self.function(trainer, state)
-            trainer.record(self.name.replace("-", "_"), value.detach(), batch_size(state.inputs))
+            name = next(name for name, plugin in trainer.plugins.items() if plugin is self)
+            trainer.record(name.replace("-", "_"), value.detach(), batch_size(state.inputs))
             state.loss = state.loss + self.weight * self.every * value
 
 

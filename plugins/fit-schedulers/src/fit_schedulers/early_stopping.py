@@ -61,7 +61,9 @@ class EarlyStopping:
             )
 
     def _waits(self, state: State, row: Mapping[str, float]) -> bool:
-        """Whether the value is one of a validation that this epoch did not have."""
+        """Whether the value is one of a validation, or the loss of an update, that this epoch did not have."""
+        if self.monitor in ("loss", *(f"{name}_loss" for name in state.updates)):
+            return True
         prefix = next((prefix for prefix in state.validation if self.monitor.startswith(prefix)), None)
         return prefix is not None and not any(name.startswith(prefix) for name in row)
 

@@ -63,7 +63,7 @@ class LR:
     def on_fit_start(self, state: State) -> None:
         if not self._schedulers or self.sized_from_run:
             self._schedulers = {
-                name: [self._build(optimizer, update, state) for optimizer in update.optimizers] for name, update in state.updates.items()
+                name: [self._build(optimizer, update) for optimizer in update.optimizers] for name, update in state.updates.items()
             }
 
     @hookimpl
@@ -82,8 +82,8 @@ class LR:
         for scheduler in self._schedulers[update]:
             scheduler.step()
 
-    def _build(self, optimizer: Optimizer, update: Update, state: State) -> lr_scheduler.LRScheduler:
-        total = _steps_ahead(update, state) if self.sized_from_run else 0
+    def _build(self, optimizer: Optimizer, update: Update) -> lr_scheduler.LRScheduler:
+        total = _steps_ahead(update) if self.sized_from_run else 0
         warm = round(self.warmup * total) if self.warmup < 1 else int(self.warmup)
         if self.schedule in SIZED:
             schedule = after(warm_up(warm), warm, self._own(max(total - warm, 1)))
@@ -98,13 +98,11 @@ class LR:
         return cosine(steps) if self.schedule == "cosine" else constant()
 
 
-def _steps_ahead(update: Update, state: State) -> int:
-    """Return how many steps an update will make in this run; that of the first is known, others come more or less often."""
-    if state.steps_total is None:
+def _steps_ahead(update: Update) -> int:
+    """Return how many steps an update will make in this run."""
+    if update.steps_total is None:
         raise FitError("the learning rate cannot be sized from the run, whose length is unknown: pass fit(steps=...), or another schedule")
-    first = next(iter(state.updates.values()))
-    batches = max(state.steps_total - state.step, 1) * first.every * first.window.accumulate
-    return max(batches // (update.every * update.window.accumulate), 1)
+    return max(update.steps_total - update.steps, 1)
 
 
 def _checked(schedule: str, options: dict[str, Any]) -> dict[str, Any]:
