@@ -62,6 +62,25 @@ def test_every_update_knows_how_many_steps_it_will_make(first: Any, second: Any,
         assert update.steps == 0 or update.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-6)
 
 
+def test_a_very_long_run_is_sized_at_once() -> None:
+    said = []
+
+    @hookimpl
+    def on_fit_start(trainer: Trainer, state: State) -> None:
+        said.append({name: update.steps_total for name, update in state.updates.items()})
+        trainer.stop("long enough")
+
+    for length in ({"epochs": 10**9}, {"steps": 10**9}):
+        model = Two()
+        updates = Updates(
+            [Update("a", SGD(model.a.parameters(), lr=0.1)), Update("b", SGD(model.b.parameters(), lr=0.1), every=3, accumulate=2)]
+        )
+        tiny_trainer(model=model, optimizer=updates, train_data=tiny_batches(4), plugins=[on_fit_start]).fit(**length)
+    # in three epochs of four batches b is due 1, 1 and 2 times: a window for each
+    assert said[0] == {"a": 4 * 10**9, "b": 10**9}
+    assert said[1] == {"a": 10**9, "b": 10**9 // 4}
+
+
 def test_the_steps_of_unsized_data_are_known_if_they_were_asked_for() -> None:
     said = []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -254,24 +253,35 @@ class Updates:
             remainder: what becomes of short windows.
             batch_count: batches before the run.
         """
-        if batches is None:  # as if it were one long epoch
-            batches = None if length.steps is None else length.steps * self.first.window.accumulate * self.first.every
-            length = replace(length, epochs=1)
-        known = batches is not None and (not math.isinf(length.epochs) or length.steps is not None)
+        epochs, steps = length.epochs, math.inf if length.steps is None else length.steps
+        if batches is None and length.steps is not None:  # as if it were one long epoch
+            batches, epochs = length.steps * self.first.window.accumulate * self.first.every, 1
+        if batches is None or math.isinf(min(epochs, steps)):
+            for update in self:
+                update.steps_total = None
+            return
+        period = math.lcm(*(update.every // math.gcd(update.every, batches) for update in self))  # of epochs, then all is as before
+        each = self._steps(batches, period, math.inf, remainder, batch_count)
+        periods = epochs if math.isinf(epochs) else epochs // period
+        if not math.isinf(steps):
+            periods = min(periods, (int(steps) - 1) // each[self.first.name] if each[self.first.name] else 0)
+        left = self._steps(batches, epochs - periods * period, steps - periods * each[self.first.name], remainder, batch_count)
+        for name, update in self.by_name.items():
+            update.steps_total = update.steps + int(periods) * each[name] + left[name]
+
+    def _steps(self, batches: int, epochs: float, steps: float, remainder: str, batch_count: int) -> dict[str, int]:
+        """Count the steps of each update over some epochs, or until the first has made so many."""
         made = dict.fromkeys(self.by_name, 0)
         epoch = 0
-        while known and epoch < length.epochs and (length.steps is None or made[self.first.name] < length.steps):
-            assert batches is not None
-            wanted = math.inf if length.steps is None else length.steps - made[self.first.name]
-            seen = self.first.batches_until(wanted, batch_count, batches)
-            steps = {update.name: update.steps_in(seen, batch_count, remainder) for update in self}
-            if not any(steps.values()):
-                break
-            made = {name: made[name] + count for name, count in steps.items()}
+        while epoch < epochs and made[self.first.name] < steps:
+            seen = self.first.batches_until(steps - made[self.first.name], batch_count, batches)
+            now = {update.name: update.steps_in(seen, batch_count, remainder) for update in self}
+            if not math.isinf(steps) and not now[self.first.name] and epoch >= self.first.every:
+                break  # it never will
+            made = {name: made[name] + count for name, count in now.items()}
             batch_count += batches
             epoch += 1
-        for update in self:
-            update.steps_total = update.steps + made[update.name] if known else None
+        return made
 
     def check(self, modules: Iterable[nn.Module], given: Iterable[Any]) -> None:
         """Refuse updates that train something else than the model, or the same thing twice.
