@@ -29,8 +29,9 @@ def train_step(trainer: Trainer, state: State) -> None:
         return
     control.updates_run = 0
     trainer.hooks.train_step(trainer, state)
-    due = any(update.due(progress.batch_count) for update in state.updates.values())
-    if due and not control.updates_run and not progress.skip_batch:
+    if control.updates_run or progress.skip_batch:
+        return
+    if any(update.due(progress.batch_count) for update in state.updates.values()):
         raise FitError("train_step ran no update; call trainer.run_update(update) for one at least, or trainer.skip_batch(reason)")
 
 
@@ -64,7 +65,8 @@ def note_loss(trainer: Trainer, state: State, update: Update) -> None:
     """Take the loss of an update into the row: as `loss` that of the first, and under its name if there are several."""
     criterion = update.criterion or trainer.criterion
     names = ["loss"] if update is trainer.plan.first else []
-    names += [f"{update.name}_loss"] if len(state.updates) > 1 else []
+    if len(state.updates) > 1:
+        names.append(f"{update.name}_loss")
     for name in names:
         trainer._passes[-1][1].add_loss(name, state, criterion.sums)
         if trainer._logs and state.loss is not None:
