@@ -279,7 +279,11 @@ def test_terms_under_mixed_precision(term: Any, one: bool) -> None:
     model = gan()
     optimizer = partial(Adam, lr=1e-3) if one else adversarial_updates(model, partial(Adam, lr=1e-3))
     for plugins in (["mixed-precision", "adversarial", term()], ["adversarial", term(), "mixed-precision"]):
-        Trainer(model, optimizer=optimizer, plugins=plugins, train_data=DATA, quiet=True).fit(epochs=1, batch_size=10)
+        trainer = Trainer(model, optimizer=optimizer, plugins=plugins, train_data=DATA, quiet=True)
+        row = trainer.fit(epochs=1, batch_size=10)[0]
+        column = next(name for name in ("r1", "r2", "feature_matching") if name in row)
+        assert math.isfinite(row[column])
+        assert math.isfinite(row["loss"])
 
 
 def test_a_dataset_of_images_alone() -> None:

@@ -460,6 +460,21 @@ def test_nothing_is_saved_on_request(run_script: Run) -> None:
     assert not (run_script(TINY_SCRIPT, "--no-save", "--run-dir", "other").cwd / "other" / "checkpoints").exists()
 
 
+def test_what_cannot_be_saved_is_said_before_the_first_epoch(run_script: Run) -> None:
+    script = (
+        "import torch\nfrom fit_core.testing import tiny_trainer\n"
+        "def build_trainer(epochs: int = 1):\n"
+        "    model = torch.nn.Linear(4, 3)\n"
+        "    model.register_buffer('mask', torch.eye(2).to_sparse())\n"
+        "    return tiny_trainer(model=model, epochs=epochs, quiet=False)\n"
+    )
+    done = run_script(script)
+    assert (done.code, done.stdout) == (2, "")
+    what = "it is a tensor (float32, sparse_coo) that a checkpoint cannot hold"
+    assert done.stderr == f"fit: cannot save 'mask' of the model: {what}; or train with --no-save\n"
+    assert run_script(script, "--no-save", "--run-dir", "other").code == 0
+
+
 def test_a_stop_in_mid_epoch_is_saved(run_script: Run) -> None:
     done = run_script(LIMITED + "\n@hookimpl\ndef on_step_end(trainer, state):\n    if state.step == 7: trainer.stop('enough')\n")
     assert (done.run_dir / "checkpoints" / "last").read_text() == "step-00000007\n"

@@ -77,11 +77,11 @@ class Fit:
 
     def size(self) -> None:
         """Work out how long the run is, and bring the model into the mode for training."""
-        progress, plan = self.progress, self.trainer.plan
+        progress, updates = self.progress, self.trainer.sequence
         progress.epochs = progress.epoch + self.length.epochs
         self.last_step = math.inf if self.length.steps is None else progress.step + self.length.steps
-        plan.size(length(self.batches), self.length, self.trainer.remainder, progress.batch_count)
-        progress.steps_total = plan.first.steps_total
+        updates.size(length(self.batches), self.length, self.trainer.remainder, progress.batch_count)
+        progress.steps_total = updates.first.steps_total
         progress.validation = tuple(self.validation)
         switch_to_train(self.trainer.modules(self.state.model))
 
@@ -182,7 +182,7 @@ class Fit:
         """Make the row of the epoch; from here on it does not change."""
         trainer, state = self.trainer, self.state
         row: Row = {"epoch": state.epoch, **self.meter.values(), **self.val_values}
-        row |= {name: float(rate) for name, rate in trainer.plan.rates().items()}
+        row |= {name: float(rate) for name, rate in trainer.sequence.rates().items()}
         row["seconds"] = time.perf_counter() - began
         self.meter.open = False
         self.rows.append(row)

@@ -32,6 +32,14 @@ class SaveLast:
         self.run = run
         self._last: Path | None = None
 
+    @hookimpl
+    def on_fit_start(self, trainer: Trainer) -> None:
+        for file, module in saved_modules(trainer).items():  # not after the first epoch
+            try:
+                weights.checked(module, f"the {file}", lazy=True)
+            except FitError as error:
+                raise FitError(f"{error}; or train with --no-save") from None
+
     @hookimpl(trylast=True)
     def on_safe_point(self, trainer: Trainer, state: State) -> None:
         if state.position == "epoch" or state.stop_reason is not None:
@@ -46,7 +54,7 @@ def save_weights(trainer: Trainer, parent: Path, state: State, run: Mapping[str,
     """Write the weights of the model, and of a loss with parameters, as a checkpoint named by the step."""
     files, aliases = {}, {}
     for file, module in saved_modules(trainer).items():
-        files[file], aliases[file] = weights.take(module, file)
+        files[file], aliases[file] = weights.take(module, f"the {file}")
     notes = {"step": state.step, "epoch": state.epoch, "aliases": aliases, "run": run}
     return write_checkpoint(parent, f"step-{state.step:08}", files, notes)
 

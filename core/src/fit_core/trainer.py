@@ -122,7 +122,7 @@ class Trainer:
         self._settings = NO_SETTINGS
         self._progress = Progress("train")
         self._updates: dict[str, Update] = {}
-        self._plan: Updates | None = None if optimizer is None else as_updates(optimizer)
+        self._sequence: Updates | None = None if optimizer is None else as_updates(optimizer)
         self._guard = Guard(finite)
         self._control = Control()
         self._log = LogBuffer()
@@ -362,7 +362,7 @@ class Trainer:
     def __repr__(self) -> str:
         """Show model, loss, updates, metrics and plugins on one screen."""
         loss = "of the outputs" if self.loss_fn is None else names_of(self.loss_fn)
-        updates = "none" if self.optimizer is None else repr(self._plan if self._updates else as_updates(self.optimizer))
+        updates = "none" if self.optimizer is None else repr(self._sequence if self._updates else as_updates(self.optimizer))
         known = [p for p in self.model.parameters() if not is_lazy(p)]
         trained = sum(p.numel() for p in known if p.requires_grad)
         lines = {
@@ -433,8 +433,8 @@ class Trainer:
     def criterion_for(self, state: State) -> Criterion:
         """Return what computes the loss: that of the update at work; outside of one the trainer's, else the first update's."""
         update = state.update
-        if update is None and self.loss_fn is None and self._plan is not None:
-            update = self._plan.first
+        if update is None and self.loss_fn is None and self._sequence is not None:
+            update = self._sequence.first
         return self.criterion if update is None or update.criterion is None else update.criterion
 
     def modules(self, model: nn.Module | None = None) -> list[nn.Module]:
@@ -443,19 +443,19 @@ class Trainer:
 
     def losses(self) -> dict[str, nn.Module]:
         """Return the losses that are modules: the trainer's as `loss`, an update's as `loss_NAME`."""
-        own = {} if self._plan is None else {f"loss_{update.name}": update.loss_fn for update in self._plan}
+        own = {} if self._sequence is None else {f"loss_{update.name}": update.loss_fn for update in self._sequence}
         return {name: loss for name, loss in {"loss": self.loss_fn, **own}.items() if isinstance(loss, nn.Module)}
 
     @property
-    def plan(self) -> Updates:
+    def sequence(self) -> Updates:
         """The updates in their order, once there are some."""
-        assert self._plan is not None
-        return self._plan
+        assert self._sequence is not None
+        return self._sequence
 
     @property
     def shared_forward(self) -> bool:
         """Whether `train_step` calls the model once for all updates."""
-        return self._plan is not None and self._plan.shared_forward
+        return self._sequence is not None and self._sequence.shared_forward
 
     # ------------------------------------------------------------------------------------------------------ plugins
 
@@ -582,19 +582,19 @@ class Trainer:
         """Make the optimizers, unless an earlier `fit` did; refuse metrics whose names they take."""
         if self.optimizer is None:
             raise FitError("there is no optimizer to train with: pass Trainer(model, loss_fn, optimizer)")
-        if self._plan is None or not self._updates:
-            self._plan = as_updates(self.optimizer)
-            self._plan.build(self, state)
-            self._updates.update(self._plan.by_name)
-        meter.taken |= self._plan.row_names()
+        if self._sequence is None or not self._updates:
+            self._sequence = as_updates(self.optimizer)
+            self._sequence.build(self, state)
+            self._updates.update(self._sequence.by_name)
+        meter.taken |= self._sequence.row_names()
         taken = [metric.name for metric in self.metrics if metric.name in meter.taken]
         if taken:
             raise FitError(f"a metric cannot be called {taken[0]!r}: the row has this name for an update")
-        return self._plan
+        return self._sequence
 
     def _log_batch(self, state: State) -> None:
         if self._logs:
-            self._log.add(state, {**self._control.losses, **self.plan.rates()})
+            self._log.add(state, {**self._control.losses, **self.sequence.rates()})
             if state.step >= self._flushed_at + self.log_every:
                 self._flush(state)
 

@@ -48,7 +48,7 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
     state.weight = None
     update.window.sums = trainer.criterion_for(state).sums
     try:
-        with nullcontext() if len(state.updates) == 1 else trainer.plan.only(update):
+        with nullcontext() if len(state.updates) == 1 else trainer.sequence.only(update):
             trainer.hooks.run_update(trainer, state)
     except BaseException:
         update.zero_grad()  # whoever catches it goes on without half a gradient
@@ -64,7 +64,7 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
 def note_loss(trainer: Trainer, state: State, update: Update) -> None:
     """Take the loss of an update into the row: as `loss` that of the first, and under its name if there are several."""
     criterion = update.criterion or trainer.criterion
-    names = ["loss"] if update is trainer.plan.first else []
+    names = ["loss"] if update is trainer.sequence.first else []
     if len(state.updates) > 1:
         names.append(f"{update.name}_loss")
     for name in names:
@@ -144,7 +144,7 @@ def count_step(trainer: Trainer, state: State, update: Update) -> None:
     """Count a step that was made, and tell everyone."""
     forget_flags(update)
     update.steps += 1
-    if update is trainer.plan.first:
+    if update is trainer.sequence.first:
         state._progress.step += 1
     trainer.hooks.on_step_end(trainer, state)
 

@@ -27,18 +27,37 @@ def take(module: nn.Module, what: str) -> tuple[dict[str, Tensor], dict[str, str
     kept: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     first: dict[tuple[object, ...], str] = {}
-    for name, value in module.state_dict().items():
-        if not isinstance(value, Tensor):
-            raise FitError(f"cannot save {what}: {name!r} is {type(value).__name__}, not a tensor; keep it out of get_extra_state")
-        check_savable(value, f"{name!r} of {what}")
+    storages: set[int] = set()
+    for name, value in checked(module, what).items():
         storage = value.untyped_storage().data_ptr()
         place = (storage, value.storage_offset(), value.shape, value.stride(), value.dtype, value.is_conj(), value.is_neg())
         if value.numel() and place in first:
             aliases[name] = first[place]
             continue
-        kept[name] = own_memory(value, shared=any(storage == other[0] for other in first))
+        kept[name] = own_memory(value, shared=storage in storages)
+        storages.add(storage)
         first[place] = name
     return kept, aliases
+
+
+def checked(module: nn.Module, what: str, lazy: bool = False) -> dict[str, Tensor]:
+    """Return the tensors of a module that can all be saved.
+
+    Args:
+        module: whose parameters and buffers they are.
+        what: what an error calls it.
+        lazy: those that are not initialised yet may be among them.
+
+    Raises:
+        FitError: one cannot be saved, or the module has extra state that is no tensor.
+    """
+    found = module.state_dict()
+    for name, value in found.items():
+        if not isinstance(value, Tensor):
+            raise FitError(f"cannot save {what}: {name!r} is {type(value).__name__}, not a tensor; keep it out of get_extra_state")
+        if not (lazy and is_lazy(value)):
+            check_savable(value, f"{name!r} of {what}")
+    return found
 
 
 def check_savable(value: Tensor, who: str) -> None:

@@ -124,7 +124,7 @@ class ScriptGroup(click.Group):
             trainer = build(builder, options)
             trainer.quiet = trainer.quiet or values.get("quiet", False)
             if seed is not None:
-                trainer.seeded(seed, given("seed") or "seed" in past)
+                trainer.seeded(seed, given("seed"))
             written = [*split_commas(values["plugins"]), *values["plugin"]]
             items = written if given("plugins") or given("plugin") else past.get("items", [])
             trainer.use([*own_hooks(module, trainer), *items], plugin_settings(path.resolve().parent))
