@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fit_core import FitError, weights
-from fit_core.checkpoint import find_checkpoint, point, write_checkpoint
+from fit_core.checkpoint import digest_of, find_checkpoint, point, write_checkpoint
 from fit_core.testing import Outcome, run_fit, tiny_trainer
 
 
@@ -84,17 +84,18 @@ def test_damage_is_named(tmp_path: Path) -> None:
     whole = file.read_bytes()
     for broken in (whole[:-1], whole[:-1] + b"x"):
         file.write_bytes(broken)
-        with pytest.raises(FitError, match=r"one is damaged: model.safetensors is not as it was written; use an older checkpoint"):
+        with pytest.raises(FitError, match=r"one is damaged: model.safetensors is not as it was written"):
             find_checkpoint(folder)
     file.unlink()
     with pytest.raises(FitError, match="is damaged: model.safetensors"):
         find_checkpoint(folder)
     manifest = folder / "manifest.json"
-    manifest.write_text(json.dumps({"format": 2, "files": {}}))
+    newer = {"format": 2, "files": {}}
+    manifest.write_text(json.dumps({**newer, "sha256": digest_of(newer)}))
     with pytest.raises(FitError, match="has format 2, and this fit-core reads format 1"):
         find_checkpoint(folder)
     manifest.write_text("{")
-    with pytest.raises(FitError, match="its manifest cannot be read"):
+    with pytest.raises(FitError, match="is damaged: manifest.json cannot be read"):
         find_checkpoint(folder)
     with pytest.raises(FitError, match="there is no checkpoint at .*nowhere"):
         find_checkpoint(tmp_path / "nowhere")
@@ -120,13 +121,13 @@ class Scale(nn.Module):
 def test_the_weights_of_a_loss_belong_to_a_checkpoint(tmp_path: Path) -> None:
     from fit_core.saving import SaveLast, load_weights
 
-    trainer = tiny_trainer(loss_fn=Scale(), plugins=[SaveLast({})], run_dir=tmp_path)
+    trainer = tiny_trainer(loss_fn=Scale(), plugins=[SaveLast()], run_dir=tmp_path)
     trainer.fit(epochs=2)
     expected = trainer.evaluate()
     other = tiny_trainer(loss_fn=Scale())
     load_weights(other, find_checkpoint(tmp_path))
     assert other.evaluate() == expected
-    tiny_trainer(plugins=[SaveLast({})], run_dir=tmp_path).fit(epochs=1)
+    tiny_trainer(plugins=[SaveLast()], run_dir=tmp_path).fit(epochs=1)
     with pytest.raises(FitError, match="has no weights of the loss; build the trainer with the options it was trained with"):
         load_weights(tiny_trainer(loss_fn=Scale()), find_checkpoint(tmp_path))
 

@@ -401,7 +401,10 @@ def test_a_used_run_folder_is_refused_and_the_manifest_is_json(run_script: Run) 
     assert manifest["last_row"]["nothing"] == "nan"
     assert manifest["data"]["train"] == {"type": "list", "length": 2}
     again = run_script(source, "--run-dir", "here")
-    assert (again.code, again.stderr) == (2, "fit: here holds a run already; choose another --run-dir, so that no run is lost\n")
+    assert (again.code, again.stderr) == (
+        2,
+        "fit: here holds a run already; go on with it (--resume), set it aside (--fresh), or choose another --run-dir\n",
+    )
 
 
 LIMITED = """

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from fit_core.batch import map_structure, tensors
 from fit_core.errors import FitError
+from fit_core.position import Passes
 from fit_core.seeded import order_generator
 
 
-class ArrayBatches:
+class ArrayBatches(Passes):
     """Batches of arrays, gathered whole: no worker, no collation.
 
     Args:
@@ -29,18 +30,23 @@ class ArrayBatches:
         self.shuffle = shuffle
         self.seed = seed
         self.number = 1
+        self.skip = 0
         self.samples = len(next(tensors(arrays)))
 
-    def begin_pass(self, number: int) -> None:
-        """Set which pass over the data comes next."""
-        self.number = number
+    def begin_pass(self, number: int, skip: int = 0) -> None:
+        """Set which pass over the data comes next, and how many of its batches are left out."""
+        self.number, self.skip = number, skip
+
+    def unsure(self) -> str | None:
+        """Say that an order without a seed cannot be had again."""
+        return "they have no seed: pass Trainer(seed=...)" if self.shuffle and self.seed is None else None
 
     def __len__(self) -> int:
         return -(-self.samples // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
         order = torch.randperm(self.samples, generator=order_generator(self.seed, self.number)) if self.shuffle else None
-        for start in range(0, self.samples, self.batch_size):
+        for start in range(self.skip * self.batch_size, self.samples, self.batch_size):
             part = slice(start, start + self.batch_size)
             yield gather(self.arrays, part if order is None else order[part])  # no local name: it would keep the batch alive
 

@@ -27,11 +27,12 @@ COUNTERS: dict[str, tuple[str, float]] = {
 """Each unit: where its counter is read, as source for the plan, and how much of it one unit is."""
 
 PLURALS = {"batches": "batch"} | {f"{unit}s": unit for unit in COUNTERS if unit != "batch"}
+SHORT = {"s": "second", "sec": "second", "min": "minute", "h": "hour"}
 MARK = "fit_cadences"
 
 
 class Every:
-    """An interval: `Every("100 steps")`, `"1 epoch"`, `"500 batches"`, `"30 minutes"`.
+    """An interval: `Every("100 steps")`, `"1 epoch"`, `"500 batches"`, `"30 minutes"` (or `"30 min"`, `"4 h"`).
 
     Args:
         text: a number above 0 and a unit: steps, batches, epochs, seconds, minutes or hours.
@@ -52,7 +53,7 @@ class Every:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text)
         if match is None:
             raise FitError(f"cannot read the interval {text!r}; write a number and a unit, such as '100 steps', '1 epoch' or '30 minutes'")
-        unit = PLURALS.get(match[2], match[2])
+        unit = (PLURALS | SHORT).get(match[2], match[2])
         if unit not in COUNTERS:
             raise FitError(
                 f"cannot read the interval {text!r}: there is no unit {match[2]!r}{did_you_mean(match[2], [*COUNTERS, *PLURALS])}"
@@ -284,19 +285,25 @@ class Due:
         self._gate.advance(self._read(progress))
 
     def after_batch(self, progress: Progress) -> bool:
-        """Whether it is due now that a batch is done; counts on if so."""
-        return not self.per_epoch and self._due(progress)
+        """Whether it is due now that a batch is done."""
+        return not self.per_epoch and self._read(progress) >= self._gate.next
 
     def after_epoch(self, progress: Progress) -> bool:
-        """Whether it is due now that an epoch's training is done; counts on if so."""
-        return self.per_epoch and self._due(progress)
+        """Whether it is due now that an epoch's training is done."""
+        return self.per_epoch and self._read(progress) >= self._gate.next
 
-    def _due(self, progress: Progress) -> bool:
-        count = self._read(progress)
-        if count < self._gate.next:
-            return False
-        self._gate.advance(count)
-        return True
+    def advance(self, progress: Progress) -> None:
+        """Count on, now that it is done."""
+        self._gate.advance(self._read(progress))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how often, and when it is due next."""
+        return {"interval": str(self._gate), "gate": self._gate.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned, if it was of the same interval."""
+        if state["interval"] == str(self._gate):
+            self._gate.load_state_dict(state["gate"])
 
 
 def gate(cadence: Cadence) -> Gate:

@@ -7,22 +7,31 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fit_core.errors import FitError
+from fit_core.codec import Encoder, decode
+from fit_core.errors import FitError, TrainingError
 from fit_core.run_folder import plain
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 FOLDER = "checkpoints"
+STATE = "state"
 LONGEST_POINTER = 256
 """Bytes: a file that is longer is no pointer."""
+
+
+class Damaged(TrainingError):
+    """A checkpoint is not as it was written."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +41,41 @@ class Checkpoint:
     Attributes:
         folder: where it lies.
         manifest: what it says about itself.
+        skipped: what is wrong with newer ones that were passed over.
     """
 
     folder: Path
     manifest: Mapping[str, Any]
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def full(self) -> bool:
+        """Whether a run can go on from it; else it holds weights alone."""
+        return f"{STATE}.json" in self.manifest["files"]
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """Return the tensors of one of its files, on the CPU."""
-        return load_file(self.folder / f"{name}.safetensors")
+        """Return the tensors of one of its files, on the CPU, each in memory of its own."""
+        return {key: value.clone() for key, value in load_file(self.folder / f"{name}.safetensors").items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return the state beside the weights.
+
+        Raises:
+            FitError: it holds weights alone.
+        """
+        if not self.full:
+            raise FitError(f"{self.folder} holds weights alone, from which no run can go on; begin one with --weights {self.folder}")
+        read: dict[str, Any] = decode(json.loads((self.folder / f"{STATE}.json").read_text()), self.tensors(STATE))
+        return read
 
 
-def write_checkpoint(parent: Path, name: str, tensors: Mapping[str, Mapping[str, Tensor]], notes: Mapping[str, Any]) -> Path:
+def write_checkpoint(
+    parent: Path,
+    name: str,
+    tensors: Mapping[str, Mapping[str, Tensor]],
+    notes: Mapping[str, Any],
+    state: tuple[Any, Encoder] | None = None,
+) -> Path:
     """Write a checkpoint beside its final name, sync it, and rename it: a reader sees all of it or nothing.
 
     Args:
@@ -50,86 +83,203 @@ def write_checkpoint(parent: Path, name: str, tensors: Mapping[str, Mapping[str,
         name: of the checkpoint's folder; one that is there already is replaced.
         tensors: by file (without suffix) and name; each its own memory, on the CPU.
         notes: what the manifest says besides sizes and hashes; JSON.
+        state: as JSON, and the encoder that has its tensors; None if only weights are kept.
 
     Returns:
         The folder.
 
     Raises:
-        FitError: it cannot be written.
+        TrainingError: it cannot be written; then nothing is left of it.
     """
     draft, final, old = parent / f".{name}.{os.getpid()}", parent / name, parent / f".{name}.{os.getpid()}.old"
     try:
         parent.mkdir(parents=True, exist_ok=True)
         for left in (draft, old):
             shutil.rmtree(left, ignore_errors=True)
-        draft.mkdir()
-        for file, content in tensors.items():
-            save_file(dict(content), draft / f"{file}.safetensors")
-        files = {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in sorted(draft.iterdir())}
-        (draft / MANIFEST).write_text(json.dumps(plain({"format": FORMAT, "files": files, **notes}), indent=2, allow_nan=False) + "\n")
-        for path in [*draft.iterdir(), draft]:
-            sync(path)
-        if final.exists():
-            final.rename(old)
-        draft.rename(final)
-        sync(parent)
+        with removed_on_error(draft):
+            draft.mkdir()
+            for file, content in {**tensors, **({} if state is None else {STATE: state[1].tensors})}.items():
+                save_file(dict(content), draft / f"{file}.safetensors")
+            if state is not None:
+                (draft / f"{STATE}.json").write_text(json.dumps(state[0], allow_nan=False) + "\n")
+            write_notes(draft, notes)
+            for path in [*draft.iterdir(), draft]:
+                sync(path)
+            if final.exists():
+                final.rename(old)
+            draft.rename(final)
+            sync(parent)
         shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise FitError(f"cannot write the checkpoint {final}: {error.strerror or error}; nothing older was removed") from error
+    except (OSError, SafetensorError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise TrainingError(f"cannot write the checkpoint {final}: {why}; nothing older was removed") from error
     return final
+
+
+def write_notes(folder: Path, notes: Mapping[str, Any]) -> None:
+    """Write the manifest of a checkpoint whose other files are complete."""
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in sorted(folder.iterdir())}
+    manifest = plain({"format": FORMAT, "saved": time.time(), "files": files, **notes})
+    text = json.dumps({**manifest, "sha256": digest_of(manifest)}, indent=2, allow_nan=False)
+    (folder / MANIFEST).write_text(text + "\n")
+
+
+@contextmanager
+def removed_on_error(folder: Path) -> Iterator[None]:
+    """Leave nothing of a folder behind if the block raises, be it Ctrl-C."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def point(parent: Path, pointer: str, name: str) -> None:
     """Let the small file `pointer` name a checkpoint, replacing it as a whole."""
     draft = parent / f".{pointer}.{os.getpid()}"
-    draft.write_text(name + "\n")
-    sync(draft)
-    draft.replace(parent / pointer)
-    sync(parent)
+    try:
+        draft.write_text(name + "\n")
+        sync(draft)
+        draft.replace(parent / pointer)
+        sync(parent)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise TrainingError(f"cannot write {parent / pointer}: {error.strerror}") from error
 
 
 def find_checkpoint(path: Path) -> Checkpoint:
     """Return the checkpoint that a path means, once its files are verified.
 
     Args:
-        path: a checkpoint's folder, a pointer such as `checkpoints/last`, or a run folder, which means its last one.
+        path: a checkpoint's folder, a pointer such as `checkpoints/best`, or a run folder, which means its newest one that
+            is whole.
 
     Raises:
-        FitError: there is none, or a file is not as it was written.
+        FitError: there is none.
+        Damaged: a file is not as it was written.
     """
+    if (path / FOLDER).is_dir():
+        return latest(path / FOLDER)
+    if path.name == FOLDER and path.is_dir():
+        return latest(path)
     folder = followed(path)
-    if not (folder / MANIFEST).is_file():
-        raise FitError(f"there is no checkpoint at {path}; give its folder, a pointer such as checkpoints/last, or a run folder")
+    if not folder.is_dir():
+        raise FitError(f"there is no checkpoint at {path}; give its folder, a pointer such as checkpoints/best, or a run folder")
+    return verified(folder)
+
+
+def latest(parent: Path, full: bool = False) -> Checkpoint:
+    """Return the newest checkpoint in a folder that is whole; it tells which newer ones were skipped, and why.
+
+    Args:
+        parent: the folder of all checkpoints of a run.
+        full: pass over those that hold weights alone.
+
+    Raises:
+        FitError: there is none.
+        TrainingError: there is none left.
+    """
+    skipped, vanished = [], False
+    for folder in newest_first(parent):
+        try:
+            found = verified(folder)
+        except Damaged as error:
+            if folder.exists():
+                skipped.append(str(error))
+            else:
+                vanished = True  # a run that goes on has removed it, once a newer one was there
+            continue
+        if found.full or not full:
+            return Checkpoint(folder, found.manifest, tuple(skipped))
+    if vanished:
+        return latest(parent, full)
+    if skipped:
+        raise TrainingError(f"no checkpoint is left in {parent}: {'; '.join(skipped)}")
+    raise FitError(f"there is no checkpoint in {parent}")
+
+
+def newest_first(parent: Path) -> list[Path]:
+    """Return the folders of all checkpoints, whole or not, by when they were saved."""
+    folders = [path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")] if parent.is_dir() else []
+    return sorted(folders, key=saved_at, reverse=True)
+
+
+def saved_at(folder: Path) -> float:
+    """Return when a checkpoint was saved, in seconds since the Unix epoch; as far as can still be told."""
+    try:
+        return float(json.loads((folder / MANIFEST).read_text())["saved"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return folder.stat().st_mtime
+
+
+def verified(folder: Path) -> Checkpoint:
+    """Return the checkpoint in a folder, whose every file is as it was written.
+
+    Raises:
+        Damaged: one is not.
+        FitError: it has another format.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
+    except OSError as error:
+        raise Damaged(f"{folder} is damaged: {MANIFEST}: {error.strerror}") from None
     except ValueError as error:
-        raise FitError(f"{folder} is no checkpoint: its manifest cannot be read ({error})") from None
+        raise Damaged(f"{folder} is damaged: {MANIFEST} cannot be read ({error})") from None
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise FitError(f"{folder} is no checkpoint; if it is a run folder, the run kept none")
-    files = manifest["files"]
+        raise Damaged(f"{folder} is no checkpoint; if it is a run folder, the run kept none")
+    if digest_of({key: value for key, value in manifest.items() if key != "sha256"}) != manifest.get("sha256"):
+        raise Damaged(f"{folder} is damaged: {MANIFEST} is not as it was written")
     if manifest["format"] != FORMAT:
         raise FitError(f"{folder} has format {manifest['format']}, and this fit-core reads format {FORMAT}; use the one that wrote it")
-    for name, said in files.items():
-        file = folder / name
-        if not file.is_file() or file.stat().st_size != said["bytes"] or digest(file) != said["sha256"]:
-            raise FitError(f"{folder} is damaged: {name} is not as it was written; use an older checkpoint")
+    for name, said in manifest["files"].items():
+        try:
+            same = (folder / name).stat().st_size == said["bytes"] and digest(folder / name) == said["sha256"]
+        except OSError as error:
+            raise Damaged(f"{folder} is damaged: {name}: {error.strerror}") from None
+        if not same:
+            raise Damaged(f"{folder} is damaged: {name} is not as it was written")
     return Checkpoint(folder, manifest)
 
 
 def followed(path: Path) -> Path:
-    """Return the folder that a path means: of a run, its last checkpoint; of a pointer, what it names."""
-    if (path / FOLDER).is_dir():
-        path = path / FOLDER / "last"
+    """Return the folder that a path means: of a pointer, what it names; of a checkpoint that was just being replaced, the old one."""
+    if not path.exists():
+        return max(path.parent.glob(f".{path.name}.*.old"), key=saved_at, default=path)
     if not path.is_file() or path.stat().st_size > LONGEST_POINTER:
         return path
     named = path.read_bytes().decode(errors="replace").strip()
-    return path.parent / named if re.fullmatch(r"[\w.-]+", named) else path
+    return path.parent / named if re.fullmatch(r"[\w.=+-]+", named) else path
+
+
+def remove(folder: Path) -> None:
+    """Remove a checkpoint: at once for whoever looks, then from the disk."""
+    gone = folder.with_name(f".{folder.name}.{os.getpid()}.gone")
+    try:
+        folder.rename(gone)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def remove_drafts(parent: Path) -> None:
+    """Remove what processes left in a folder of checkpoints that were killed while they saved."""
+    for path in parent.glob(".*") if parent.is_dir() else []:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what a manifest says, however it is laid out."""
+    read = json.loads(json.dumps(manifest))
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
 
 
 def sync(path: Path) -> None:

@@ -31,6 +31,7 @@ class Encoder:
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
+        self._storages: set[int] = set()
 
     def encode(self, value: Any, where: str) -> Any:
         """Return a value as JSON.
@@ -54,7 +55,7 @@ class Encoder:
         if kind in ITEMS:
             return {ITEMS[kind]: [self.encode(item, f"{where}[{i}]") for i, item in enumerate(value)]}
         if kind in (Tensor, torch.nn.Parameter):
-            return {"$tensor": self._tensor(value, where)}
+            return self._tensor(value, where)
         if kind in TEXTS:
             tag, write = TEXTS[kind]
             return {tag: write(value)}
@@ -67,13 +68,31 @@ class Encoder:
             f"cannot save {where}: it is {kind.__module__}.{kind.__qualname__}; return numbers, text, tensors and nestings of them"
         )
 
-    def _tensor(self, value: Tensor, where: str) -> str:
+    def _tensor(self, value: Tensor, where: str) -> dict[str, Any]:
+        if value.layout == torch.sparse_coo:
+            value = value.detach()
+            parts = [self._tensor(part, f"{where}.{name}") for name, part in (("indices", value._indices()), ("values", value._values()))]
+            return {"$sparse": [*parts, list(value.shape), value.is_coalesced()]}
         check_savable(value, where)
         name = where
         while name in self.tensors:
             name += "'"
-        self.tensors[name] = own_memory(value, shared=True)
-        return name
+        storage = value.untyped_storage().data_ptr()
+        self.tensors[name] = own_memory(value, shared=storage in self._storages)
+        self._storages.add(storage)
+        if value.is_contiguous() or not _is_dense(value):
+            return {"$tensor": name}
+        return {"$strided": [name, list(value.stride())]}  # the order of memory is that of sums
+
+
+def _is_dense(value: Tensor) -> bool:
+    """Tell whether a tensor fills its memory without gap or overlap, in whatever order of its dimensions."""
+    expected = 1
+    for stride, size in sorted(zip(value.stride(), value.shape, strict=True)):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
 
 
 def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -93,6 +112,12 @@ def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     content = value[tag]
     if tag == "$tensor":
         return tensors[content]
+    if tag == "$strided":
+        laid_out = tensors[content[0]]
+        return torch.empty_strided(laid_out.shape, content[1], dtype=laid_out.dtype).copy_(laid_out)
+    if tag == "$sparse":
+        indices, values, shape, coalesced = content
+        return torch.sparse_coo_tensor(decode(indices, tensors), decode(values, tensors), shape, is_coalesced=coalesced)
     if tag in FROM_PAIRS:
         return FROM_PAIRS[tag]((decode(k, tensors), decode(v, tensors)) for k, v in content)
     if tag in FROM_ITEMS:

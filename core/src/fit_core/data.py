@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from fit_core.arrays import ArrayBatches, are_arrays, as_tensors, first_array, is_array, mixes_arrays
 from fit_core.errors import FitError, whole
+from fit_core.position import Passes, begin_pass, load_state, state_of, unsure
 from fit_core.seeded import SeededLoader, can_be_seeded, order_generator
 from fit_core.state import Progress
 
@@ -62,14 +63,6 @@ def _seeded(data: Iterable[Any], seed: int | None) -> Iterable[Any]:
     return SeededLoader(data, seed) if seed is not None and isinstance(data, DataLoader) and can_be_seeded(data) else data
 
 
-def begin_pass(data: Iterable[Any], number: int) -> Iterable[Any]:
-    """Tell data whose order is a function of a seed which pass comes next, and return it."""
-    source = data.data if isinstance(data, Limited) else data
-    if isinstance(source, (ArrayBatches, SeededLoader)):
-        source.begin_pass(number)
-    return data
-
-
 def makes_batches(data: Any) -> bool:
     """Tell what comes in batches already, so that `batch_size` does nothing."""
     return not (are_arrays(data) or isinstance(data, IterableDataset) or _gives_samples(data))
@@ -100,7 +93,7 @@ def length(batches: Iterable[Any]) -> int | None:
         return None
 
 
-class VirtualEpochs:
+class VirtualEpochs(Passes):
     """Data cut into epochs of a given number of batches: each goes on where the last one stopped.
 
     When the data is exhausted it is read again from its beginning.
@@ -119,12 +112,33 @@ class VirtualEpochs:
         self._iterator: Iterator[Any] = iter(())
         self._pass = passes
         self._read: int | None = None
+        self._skip = 0
+
+    def begin_pass(self, number: int, skip: int = 0) -> None:
+        """Set how many batches of an epoch are left out; which pass over the data that is, it knows itself."""
+        del number
+        self._skip = skip
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which pass over the data is going on, and how many of its batches were read."""
+        return {"pass": self._pass, "read": self._read, "data": state_of(self.data)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self._pass, self._read = state["pass"], state["read"]
+        if self._read is not None:
+            load_state(self.data, state["data"])
+            self._iterator = iter(begin_pass(self.data, self._pass, self._read))
+
+    def unsure(self) -> str | None:
+        """Say why the data may go on with other batches."""
+        return unsure(self.data)
 
     def __len__(self) -> int:
         return self.size
 
     def __iter__(self) -> Iterator[Any]:
-        for _ in range(self.size):
+        for _ in range(self._skip, self.size):
             yield self._next()
 
     def _next(self) -> Any:
@@ -150,7 +164,7 @@ class VirtualEpochs:
             )
 
 
-class Limited:
+class Limited(Passes):
     """The first batches of data; every attribute of theirs can be reached through this.
 
     Args:
@@ -161,9 +175,26 @@ class Limited:
     def __init__(self, data: Iterable[Any], size: int) -> None:
         self.data = data
         self.size = size
+        self._source, self._left = data, size
+
+    def begin_pass(self, number: int, skip: int = 0) -> None:
+        """Set which pass over the data comes next, and how many of its batches are left out."""
+        self._source, self._left = begin_pass(self.data, number, skip), self.size - skip
+
+    def state_dict(self) -> Any:
+        """Return the state of the data."""
+        return state_of(self.data)
+
+    def load_state_dict(self, state: Any) -> None:
+        """Take up what `state_dict` returned."""
+        load_state(self.data, state)
+
+    def unsure(self) -> str | None:
+        """Say why the data may go on with other batches."""
+        return unsure(self.data)
 
     def __iter__(self) -> Iterator[Any]:
-        return itertools.islice(self.data, self.size)
+        return itertools.islice(self._source, self._left)
 
     def __len__(self) -> int:
         return min(len(self.data), self.size)  # type: ignore[arg-type]  # a TypeError says that there is no length
@@ -172,8 +203,11 @@ class Limited:
         return getattr(self.data, name)
 
 
-class NoData:
+class NoData(Passes):
     """Empty batches without end, for a model that needs no inputs: a plain optimisation problem."""
+
+    def begin_pass(self, number: int, skip: int = 0) -> None:
+        """Do nothing: every batch is like the others."""
 
     def __iter__(self) -> Iterator[None]:
         while True:
@@ -185,10 +219,12 @@ class Counted:
 
     Args:
         data: the batches; every attribute of theirs can be reached through this.
+        skipped: how many were left out, since they were seen before.
     """
 
-    def __init__(self, data: Iterable[Any]) -> None:
+    def __init__(self, data: Iterable[Any], skipped: int) -> None:
         self.data = data
+        self.skipped = skipped
         self.read = 0
         self.exhausted = False
 
@@ -207,9 +243,9 @@ class Counted:
         return getattr(self.data, name)
 
 
-def counted(data: Iterable[Any], altered: bool) -> Iterable[Any]:
+def counted(data: Iterable[Any], altered: bool, skipped: int = 0) -> Iterable[Any]:
     """Return data that is counted at the source if a plugin acts between it and the loop; else the data itself."""
-    return Counted(data) if altered else data
+    return Counted(data, skipped) if altered else data
 
 
 def check_count(progress: Progress, name: str, source: Iterable[Any], before: int = 0) -> None:
@@ -229,7 +265,7 @@ def check_count(progress: Progress, name: str, source: Iterable[Any], before: in
         earlier = f", after {before} in the pass before" if before else ""
         raise FitError(f"{name} gave no batch{when}{earlier}; a generator can be read only once: pass a DataLoader or a list of batches")
     if isinstance(source, Counted):
-        read, ran_out = source.read, source.exhausted
+        read, ran_out = source.skipped + source.read, source.exhausted
     else:
         read, ran_out = progress.batch, True
     if ran_out and progress.batches is not None and read < progress.batches:
@@ -246,12 +282,14 @@ class Fetched:
         batches: an iterator.
         name: what the error calls the data.
         progress: of the pass.
+        interrupted: whether the run was interrupted: workers that died of the same signal are no error then, but the end.
     """
 
-    def __init__(self, batches: Iterator[Any], name: str, progress: Progress) -> None:
+    def __init__(self, batches: Iterator[Any], name: str, progress: Progress, interrupted: Callable[[], bool]) -> None:
         self._batches = batches
         self._name = name
         self._progress = progress
+        self._interrupted = interrupted
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -262,6 +300,8 @@ class Fetched:
         except StopIteration:
             raise
         except Exception as error:
+            if isinstance(error, RuntimeError) and self._interrupted():  # what torch raises for a lost worker
+                raise StopIteration from error
             epoch = f"epoch {self._progress.epoch}, " if self._progress.epoch else ""
             error.add_note(f"raised while {self._name} gave batch {self._progress.batch + 1} ({epoch}{self._progress.phase})")
             raise

@@ -20,6 +20,19 @@ class TrainingError(FitError):
     exit_code = 1
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal has ended the run.
+
+    Args:
+        number: of the signal.
+        message: what the command line prints.
+    """
+
+    def __init__(self, number: int, message: str = "interrupted") -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest of ``known``, or an empty string."""
     nearest = get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fit_core.data import Fetched, begin_pass, check_count, counted, length
+from fit_core.data import Fetched, check_count, counted, length
 from fit_core.metrics import Meter, Row
 from fit_core.modes import eval_mode, random_states_aside
+from fit_core.position import begin_pass
 from fit_core.state import Phase, State
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
 
 NAMES = {"test": "test_data", "predict": "the data"}
+
+
+class Abandoned(Exception):
+    """Leads out of a validation when the run is interrupted."""
 
 
 class Evaluation:
@@ -43,7 +48,7 @@ class Evaluation:
             phase=phase,
             batch=0,
             batches=length(batches),
-            position="batch",
+            stage="train",
             moment="between",
             skip_batch=False,
             streams={},
@@ -71,7 +76,7 @@ class Evaluation:
         """Evaluate one batch after the other."""
         trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
         source = counted(begin_pass(self.batches, progress.epoch), hooks.altered("iter_batches"))
-        for batch in Fetched(hooks.iter_batches(trainer, state, source), self.name, progress):
+        for batch in Fetched(hooks.iter_batches(trainer, state, source), self.name, progress, self.abandoned):
             progress.begin_batch()
             state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
             del batch
@@ -83,7 +88,15 @@ class Evaluation:
                 self.collect(state)
             hooks.on_eval_batch_end(trainer, state)
             state.clear_batch()
+            if self.abandoned():
+                break
+        if self.abandoned():
+            raise Abandoned
         check_count(progress, self.name, source)
+
+    def abandoned(self) -> bool:
+        """Whether this is a validation of a run that was interrupted; a run that goes on makes it anew."""
+        return self.progress.phase == "validate" and self.trainer.interrupted()
 
     def take_in(self, state: State) -> None:
         """Take in loss, outputs and targets of a batch."""

@@ -8,30 +8,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fit_core.cadence import Due
-from fit_core.data import Fetched, begin_pass, check_count, counted, length
+from fit_core.call import Length, Origin, load_call
+from fit_core.data import Fetched, check_count, counted, length
 from fit_core.ending import ending
 from fit_core.errors import TrainingError
-from fit_core.evaluation import Evaluation
+from fit_core.evaluation import Abandoned, Evaluation
 from fit_core.metrics import Meter, Row
-from fit_core.modes import switch_to_train
+from fit_core.modes import set_random_states, switch_to_train
+from fit_core.position import begin_pass
 from fit_core.update import finish_window, train_step
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long a call of `fit` goes on: so many epochs or so many steps, whichever ends first."""
-
-    epochs: float = math.inf
-    steps: int | None = None
 
 
 class Fit:
@@ -56,82 +49,120 @@ class Fit:
         self.val_values: Row = {}
         self.last_step = math.inf
         self.before = 0
+        self.began = 0.0
+        self.steps_before = 0
+        self.origin = Origin()
+        self.random: Mapping[str, Any] | None = None
         self.progress = trainer._progress
         self.meter = Meter(trainer.metrics)
         self.state = trainer._new_state(self.progress, self.meter)
-        self.rows: list[Row] = []
 
-    def run(self) -> list[Row]:
-        """Train, and return the rows of this call."""
-        trainer, state, hooks = self.trainer, self.state, self.trainer.hooks
-        trainer._begin_run()
-        with trainer._entered(state, self.meter), ending(trainer, state, fit=True):
-            trainer._prepare(state)
-            trainer._build_updates(state, self.meter)
-            self.size()
-            hooks.on_fit_start(trainer, state)
-            while not self.done():
-                self.epoch()
-            trainer._guard.check(wait=True)
-        return self.rows
+    def run(self, call: Mapping[str, Any] | None = None) -> list[Row]:
+        """Train, and return the rows of this call.
 
-    def size(self) -> None:
-        """Work out how long the run is, and bring the model into the mode for training."""
+        Args:
+            call: what an interrupted one left, which goes on here.
+        """
+        trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
+        trainer._begin_run(self)
+        try:
+            with trainer._entered(state, self.meter), ending(trainer, state, fit=True):
+                trainer._prepare(state)
+                trainer._build_updates(state, self.meter)
+                self.size(call)
+                progress.whole = call is None
+                hooks.on_fit_start(trainer, state)
+                progress.whole = False
+                self.go_on()
+                while not self.done():
+                    self.epoch()
+                trainer._guard.check(wait=True)
+                progress.whole = True
+        finally:
+            trainer._interruption = None
+        return [dict(row) for row in trainer.history[self.origin.rows :]]
+
+    def size(self, call: Mapping[str, Any] | None) -> None:
+        """Work out how long the run is, and bring the model into the mode for training; or take an interrupted call up."""
         progress, updates = self.progress, self.trainer.sequence
-        progress.epochs = progress.epoch + self.length.epochs
-        self.last_step = math.inf if self.length.steps is None else progress.step + self.length.steps
-        updates.size(length(self.batches), self.length, self.trainer.remainder, progress.batch_count)
+        self.origin = Origin.of(self.trainer)
+        switch_to_train(self.trainer.modules(self.state.model))
+        if call is not None:
+            load_call(self, call)
+        progress.epochs = self.origin.epoch + self.length.epochs
+        self.last_step = math.inf if self.length.steps is None else self.origin.step + self.length.steps
+        updates.size(length(self.batches), self.length, self.trainer.remainder, self.origin)
         progress.steps_total = updates.first.steps_total
         progress.validation = tuple(self.validation)
-        switch_to_train(self.trainer.modules(self.state.model))
 
     def done(self) -> bool:
         """Whether nothing more is to be trained."""
         progress = self.progress
-        return progress.stop_reason is not None or progress.epoch >= progress.epochs or progress.step >= self.last_step
+        enough = progress.epoch >= progress.epochs or progress.step >= self.last_step
+        return progress.stop_reason is not None or (progress.stage == "ended" and enough)
 
     def epoch(self) -> None:
-        """Train for one epoch, validate, and complete the row."""
-        trainer, state, hooks = self.trainer, self.state, self.trainer.hooks
-        began, steps = time.perf_counter(), self.progress.step
-        self.progress.begin_epoch()
-        trainer._control.end_epoch = False
-        self.meter.begin()
-        self.val_values = {}
+        """Train for one epoch, validate, and complete the row; of one that was interrupted, what is left of it."""
+        trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
+        if progress.stage == "ended":
+            self.begin_epoch()
         state.row = MappingProxyType({})
         hooks.on_epoch_start(trainer, state)
-        if not self.train_pass():
-            self.meter.open = False
-            trainer.unfinished = {name: value for name, value in self.meter.values().items() if not math.isnan(value)}
+        self.go_on()
+        if progress.stage == "train" and not self.train_pass():
+            self.leave()
             return
-        if self.progress.step == steps and math.isinf(self.length.epochs) and self.length.steps is not None:
+        if progress.step == self.steps_before and math.isinf(self.length.epochs) and self.length.steps is not None:
             raise TrainingError(f"no step was made in epoch {state.epoch}, so that steps={self.length.steps} would never be reached")
-        if self.val_due.after_epoch(self.progress):
-            self.validate()
-        self.complete_row(began)
+        if self.val_due.after_epoch(progress) and not self.validate():
+            self.safe_point()
+            self.leave()
+            return
+        self.complete_row()
         hooks.on_epoch_end(trainer, state, state.row)
-        hooks.on_safe_point(trainer, state)
+        progress.stage = "ended"
+        self.safe_point()
+
+    def begin_epoch(self) -> None:
+        """Begin an epoch, of which nothing is measured yet."""
+        self.began, self.steps_before = time.perf_counter(), self.progress.step
+        self.random = None
+        self.progress.begin_epoch()
+        self.trainer._control.end_epoch = False
+        self.meter.begin()
+        self.val_values = {}
+
+    def leave(self) -> None:
+        """Leave an epoch that a stop or an interruption cut short."""
+        self.meter.open = False
+        self.trainer.unfinished = {name: value for name, value in self.meter.values().items() if not math.isnan(value)}
 
     def train_pass(self) -> bool:
         """Train on every batch. Return whether the epoch is complete: False after a stop in mid-epoch."""
         trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
         progress.batches = length(self.batches)
         hooks.on_train_epoch_start(trainer, state)
+        self.go_on()
+        if progress.batch:
+            self.validate_if_due()  # what was abandoned when the run was interrupted
         if not self.pass_over():
             self.train_batches()
-        complete = progress.stop_reason is None or progress.batch == progress.batches or progress.step >= self.last_step
+        over = progress.stop_reason is None or progress.batch == progress.batches or progress.step >= self.last_step
+        complete = over and not progress.interrupted
         if complete:
             self.finish_windows()
+            progress.stage = "evaluate"
         progress.training = False
         hooks.on_train_epoch_end(trainer, state)
-        progress.position = "epoch" if complete else "batch"
         return complete
 
     def train_batches(self) -> None:
         """Train on one batch after the other until the data or the pass is over."""
         trainer, state, hooks, progress, meter = self.trainer, self.state, self.trainer.hooks, self.progress, self.meter
-        source = counted(begin_pass(self.batches, progress.epoch), hooks.altered("iter_batches"))
-        for batch in Fetched(hooks.iter_batches(trainer, state, source), "train_data", progress):
+        source = counted(begin_pass(self.batches, progress.epoch, progress.batch), hooks.altered("iter_batches"), progress.batch)
+        batches = Fetched(hooks.iter_batches(trainer, state, source), "train_data", progress, trainer.interrupted)
+        self.go_on()
+        for batch in batches:
             progress.begin_batch()
             progress.batch_count += 1
             state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
@@ -146,11 +177,14 @@ class Fit:
             state.clear_batch()
             trainer._control.end_batch(state.updates.values())
             self.validate_if_due()
-            hooks.on_safe_point(trainer, state)
+            self.safe_point()
             if self.pass_over():
                 return
-        check_count(progress, "train_data", source, self.before)
-        self.before = progress.batch
+        if trainer.interrupted():  # workers may have died of the same signal
+            self.safe_point()
+        else:
+            check_count(progress, "train_data", source, self.before)
+            self.before = progress.batch
 
     def finish_windows(self) -> None:
         """Step with windows that the end of the data left short."""
@@ -160,7 +194,16 @@ class Fit:
             finish_window(trainer, state, update)
         if short:
             self.validate_if_due()
-            trainer.hooks.on_safe_point(trainer, state)
+            self.safe_point()
+
+    def safe_point(self) -> None:
+        """Take an interruption in, and let everyone save: all is between two batches."""
+        progress = self.progress
+        if self.trainer.interrupted() and progress.stop_reason is None:
+            progress.stop_reason, progress.interrupted = self.trainer._interruption, True
+        progress.whole = True
+        self.trainer.hooks.on_safe_point(self.trainer, self.state)
+        progress.whole = False
 
     def pass_over(self) -> bool:
         """Whether the training pass ends here, data or not."""
@@ -169,23 +212,38 @@ class Fit:
 
     def validate_if_due(self) -> None:
         """Validate inside of an epoch, when a batch is done; what was found goes to the trackers at once."""
-        if self.val_due.after_batch(self.progress) and self.progress.stop_reason is None:
-            self.validate()
+        if self.val_due.after_batch(self.progress) and self.progress.stop_reason is None and self.validate():
             self.trainer._log_validation(self.state, self.val_values)
 
-    def validate(self) -> None:
-        """Make a pass over every validation set; the row gets the values of the epoch's last one."""
-        for prefix, batches in self.validation.items():
-            self.val_values |= Evaluation(self.trainer, batches, "validate", prefix).run()
+    def validate(self) -> bool:
+        """Make a pass over every validation set; the row gets the values of the epoch's last one.
 
-    def complete_row(self, began: float) -> None:
+        Returns:
+            False if it was abandoned, since the run was interrupted; it is still due then.
+        """
+        values: Row = {}
+        try:
+            for prefix, batches in self.validation.items():
+                values |= Evaluation(self.trainer, batches, "validate", prefix).run()
+        except Abandoned:
+            return False
+        self.val_values |= values
+        self.val_due.advance(self.progress)
+        return True
+
+    def complete_row(self) -> None:
         """Make the row of the epoch; from here on it does not change."""
         trainer, state = self.trainer, self.state
         row: Row = {"epoch": state.epoch, **self.meter.values(), **self.val_values}
         row |= {name: float(rate) for name, rate in trainer.sequence.rates().items()}
-        row["seconds"] = time.perf_counter() - began
+        row["seconds"] = time.perf_counter() - self.began
         self.meter.open = False
-        self.rows.append(row)
-        trainer.history.append(dict(row))
+        trainer.history.append(row)
         state.row = MappingProxyType(row)
         trainer._log_row(state)
+
+    def go_on(self) -> None:
+        """Set the random states of a call that was interrupted: last, so that nothing draws from them before the next batch."""
+        if self.random is not None:
+            set_random_states(self.random["states"], self.state.device)
+            self.progress.streams = dict(self.random["streams"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, overload
 
 import torch
@@ -40,32 +41,50 @@ class WeightedMean:
         self._values.append(kept(value))
         self._weights.append(kept(weight))
         if len(self._values) >= FOLD:
-            self._fold()
+            self._sum, self._weight = self._folded()
+            self._values.clear()
+            self._weights.clear()
 
     def merge(self, other: WeightedMean) -> None:
         """Take in what another one has seen."""
-        self._fold()
-        other._fold()
-        self._sum = self._sum + other._sum
-        self._weight = self._weight + other._weight
+        own, its = self._folded(), other._folded()
+        self.reset()
+        self._sum, self._weight = own[0] + its[0], own[1] + its[1]
 
     def compute(self) -> float:
         """Return the mean as a float (NaN if nothing has weight). Waits for the device."""
-        self._fold()
-        weight = float(self._weight)
+        total, weight = map(float, self._folded())
         if self.total:
-            return float(self._sum)
-        return float(self._sum) / weight if weight else math.nan
+            return total
+        return total / weight if weight else math.nan
 
-    def _fold(self) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Return sums and what is not folded yet, so that going on gives the same to the bit. Waits for the device."""
+        return {
+            "values": column(self._values, _device_of(self._values)).tolist(),
+            "weights": column(self._weights, _device_of(self._weights)).tolist(),
+            "sum": float(self._sum),
+            "weight": float(self._weight),
+            "total": self.total,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self._values, self._weights = list(state["values"]), list(state["weights"])
+        self._sum, self._weight, self.total = state["sum"], state["weight"], state["total"]
+
+    def _folded(self) -> tuple[Tensor | float, Tensor | float]:
+        """Return the sums with everything in; reading them changes nothing, so that who reads when cannot change a value."""
         if not self._values:
-            return
-        device = next((v.device for v in (*self._values, *self._weights) if isinstance(v, Tensor)), torch.device("cpu"))
+            return self._sum, self._weight
+        device = _device_of([*self._values, *self._weights])
         values, weights = column(self._values, device), column(self._weights, device)
-        self._sum = self._sum + torch.where(weights == 0, 0, values if self.total else values * weights).sum()
-        self._weight = self._weight + weights.sum()
-        self._values.clear()
-        self._weights.clear()
+        summed = torch.where(weights == 0, 0, values if self.total else values * weights).sum()
+        return self._sum + summed, self._weight + weights.sum()
+
+
+def _device_of(values: list[Tensor | float]) -> torch.device:
+    return next((value.device for value in values if isinstance(value, Tensor)), torch.device("cpu"))
 
 
 def kept(value: Tensor | float) -> Tensor | float:

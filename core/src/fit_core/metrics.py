@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -94,6 +94,14 @@ class Accuracy:
         self._right = self._right + other._right
         self._seen += other._seen
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was counted."""
+        return {"right": self._right, "seen": self._seen}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self._right, self._seen = state["right"], state["seen"]
+
 
 class FunctionMetric:
     """The mean of a function `(outputs, targets) -> value per sample, or one value for a batch`.
@@ -131,6 +139,14 @@ class FunctionMetric:
     def merge(self, other: FunctionMetric) -> None:
         """Take in what another instance has seen."""
         self._mean.merge(other._mean)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return sums and what is not folded yet. Waits for the device."""
+        return self._mean.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self._mean.load_state_dict(state)
 
 
 def resolve_metrics(metrics: Iterable[Any]) -> list[Metric]:
@@ -205,6 +221,16 @@ class Block:
         """Keep a copy of a batch."""
         self._batches.append((outputs.detach().clone(), targets.detach().clone()))
         self._bytes += outputs.nbytes + targets.nbytes
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the batches: joined otherwise, they could give another value in the last bit."""
+        return {"batches": list(self._batches)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self.take()
+        for outputs, targets in state["batches"]:
+            self.add(outputs, targets)
 
     def take(self) -> tuple[Tensor, Tensor] | None:
         """Return all batches as one, and forget them."""
@@ -288,6 +314,29 @@ class Meter:
         """Return what plugins recorded so far. Waits for the device."""
         return {name: mean.compute() for name, mean in self._recorded.items()}
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that was taken in, so that the pass can go on. Waits for the device."""
+        return {
+            "losses": {name: mean.state_dict() for name, mean in self._losses.items()},
+            "recorded": {name: mean.state_dict() for name, mean in self._recorded.items()},
+            "metrics": {metric.name: _state_of(metric) for metric in self._metrics},
+            "block": self._block.state_dict(),
+            "fed": self._fed,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned; a metric that was not there begins anew."""
+        self.begin()
+        for means, saved in ((self._losses, state["losses"]), (self._recorded, state["recorded"])):
+            for name, values in saved.items():
+                means[name] = WeightedMean()
+                means[name].load_state_dict(values)
+        for metric in self._metrics:
+            if metric.name in state["metrics"]:
+                _restore(metric, state["metrics"][metric.name])
+        self._block.load_state_dict(state["block"])
+        self._fed = state["fed"]
+
     def _feed(self, outputs: Any, targets: Any) -> None:
         if not self._block.fits(outputs, targets):
             self._empty_block()
@@ -305,3 +354,15 @@ class Meter:
         with torch.no_grad():
             for metric in self._metrics:
                 metric.update(outputs, targets)
+
+
+def _state_of(metric: Any) -> dict[str, Any]:
+    """Return the state of a metric: what its `state_dict` says, else all of its attributes."""
+    return dict(metric.state_dict() if hasattr(metric, "state_dict") else vars(metric))
+
+
+def _restore(metric: Any, state: Mapping[str, Any]) -> None:
+    if hasattr(metric, "load_state_dict"):
+        metric.load_state_dict(state)
+    else:
+        vars(metric).update(state)

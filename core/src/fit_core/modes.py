@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -41,6 +41,28 @@ def switch_to_train(modules: Iterable[nn.Module]) -> None:
                 module.eval()
 
 
+def flags_of(modules: Mapping[str, nn.Module]) -> dict[str, dict[str, list[str]]]:
+    """Return which submodules of some modules are in eval mode, and which of their parameters get no gradient, by name."""
+    return {
+        name: {
+            "eval": [child for child, module in root.named_modules() if not module.training],
+            "still": [parameter for parameter, value in root.named_parameters() if not value.requires_grad],
+        }
+        for name, root in modules.items()
+    }
+
+
+def set_flags(modules: Mapping[str, nn.Module], flags: Mapping[str, Mapping[str, list[str]]]) -> None:
+    """Put modules into the modes that `flags_of` returned."""
+    for name, root in modules.items():
+        if name in flags:
+            still, in_eval = set(flags[name]["still"]), set(flags[name]["eval"])
+            for child, module in root.named_modules():
+                module.training = child not in in_eval
+            for parameter, value in root.named_parameters():
+                value.requires_grad_(parameter not in still)
+
+
 @contextmanager
 def eval_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Bring modules to eval mode; put every `training` flag back afterwards, also after an exception."""
@@ -61,22 +83,36 @@ def eval_mode(modules: Iterable[nn.Module]) -> Iterator[None]:
 @contextmanager
 def random_states_aside(device: torch.device) -> Iterator[None]:
     """Put the random states of Python, numpy, torch and the device back afterwards."""
-    python = random.getstate()
-    numpy: Any = sys.modules.get("numpy.random")
-    numpy_state = numpy.get_state() if numpy else None
-    cpu = torch.get_rng_state()
-    on_device = None
-    if device.type not in ("cpu", "meta"):
-        on_device = torch.get_device_module(device).get_rng_state(device)
+    before = random_states(device)
     try:
         yield
     finally:
-        random.setstate(python)
-        if numpy:
-            numpy.set_state(numpy_state)
-        torch.set_rng_state(cpu)
-        if on_device is not None:
-            torch.get_device_module(device).set_rng_state(on_device, device)
+        set_random_states(before, device)
+
+
+def random_states(device: torch.device) -> dict[str, Any]:
+    """Return the random states of Python, numpy (if it is imported), torch and the device."""
+    numpy: Any = sys.modules.get("numpy.random")
+    return {
+        "python": random.getstate(),
+        "numpy": numpy.get_state() if numpy else None,
+        "cpu": torch.get_rng_state(),
+        "device": torch.get_device_module(device).get_rng_state(device) if _draws_itself(device) else None,
+    }
+
+
+def set_random_states(states: Mapping[str, Any], device: torch.device) -> None:
+    """Put random states back that `random_states` returned."""
+    random.setstate(states["python"])
+    if states["numpy"] is not None:
+        import_module("numpy.random").set_state(states["numpy"])
+    torch.set_rng_state(states["cpu"])
+    if states["device"] is not None and _draws_itself(device):
+        torch.get_device_module(device).set_rng_state(states["device"], device)
+
+
+def _draws_itself(device: torch.device) -> bool:
+    return device.type not in ("cpu", "meta")
 
 
 def set_seed(seed: int) -> None:

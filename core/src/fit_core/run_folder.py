@@ -52,9 +52,15 @@ def make_folder(folder: Path, exist_ok: bool = True) -> None:
         raise FitError(f"cannot make the run folder {folder}: {error.strerror}; choose another with run_dir or --run-dir") from error
 
 
-def describe_start(options: Mapping[str, Any], items: list[str], seed: int) -> dict[str, Any]:
-    """Return what is needed to build the same trainer again: the script's options, the command line's plugins, the seed."""
+def describe_process() -> dict[str, Any]:
+    """Return which process trains."""
+    return {"host": platform.node(), "pid": os.getpid()}
+
+
+def describe_start(script: Path, options: Mapping[str, Any], items: list[str], seed: int) -> dict[str, Any]:
+    """Return what is needed to build the same trainer again: the script's hash and options, the command line's plugins, the seed."""
     return {
+        "script": hashlib.sha256(script.read_bytes()).hexdigest(),
         "options": {name: value if type(value) in NATIVE else as_text(value) for name, value in options.items()},
         "items": items,
         "seed": seed,
@@ -78,8 +84,9 @@ def describe_run(trainer: Trainer, script: Path, command: list[str], start: Mapp
         "status": "running",
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": command,
-        "script": {"path": str(script), "sha256": hashlib.sha256(text.encode()).hexdigest(), "text": text},
-        **start,
+        "process": describe_process(),
+        "script": {"path": str(script), "sha256": start["script"], "text": text},
+        **{key: value for key, value in start.items() if key != "script"},
         "trainer_seed": trainer.seed,
         "data": {name: describe_data(getattr(trainer, f"{name}_data")) for name in ("train", "val", "test")},
         "git": git_commit(script.parent),
@@ -116,7 +123,7 @@ def refuse_used(folder: Path) -> None:
         FitError: it does.
     """
     if (folder / MANIFEST).exists():
-        raise FitError(f"{folder} holds a run already; choose another --run-dir, so that no run is lost")
+        raise FitError(f"{folder} holds a run already; go on with it (--resume), set it aside (--fresh), or choose another --run-dir")
 
 
 def plain(value: Any) -> Any:

@@ -1,17 +1,24 @@
-"""What a checkpoint of a trainer holds, and the plugin that keeps the last one under `fit train`."""
+"""What a checkpoint of a trainer holds, the checkpoints of a run, and the plugin that keeps the last one under `fit train`."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fit_core import weights
-from fit_core.checkpoint import FOLDER, Checkpoint, point, write_checkpoint
-from fit_core.errors import FitError
+from fit_core.capture import PARTS, capture, facts
+from fit_core.checkpoint import FOLDER, Checkpoint, find_checkpoint, point, remove, write_checkpoint
+from fit_core.codec import Encoder
+from fit_core.errors import FitError, TrainingError
 from fit_core.hookspecs import hookimpl
 from fit_core.state import State
 
@@ -19,44 +26,179 @@ if TYPE_CHECKING:
     from fit_core.trainer import Trainer
 
 
-class SaveLast:
-    """Keeps one checkpoint, `last`, at the end of each epoch and when a run stops.
+class Checkpoints:
+    """The checkpoints of a run: each written once, whoever asks for it, and removed when nobody holds it any more.
 
     Args:
-        run: how the run was started, for `fit evaluate` and `fit predict`.
+        trainer: whose run it is.
+
+    Attributes:
+        resumed_from: the checkpoint that the run goes on from, if it is one of its own.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._held: dict[str, set[str]] = {}
+        self._written: tuple[tuple[Any, ...], str] | None = None
+        self.resumed_from: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where they lie: `checkpoints` in the run folder, which is made if need be."""
+        return self._trainer.ensure_run_dir() / FOLDER
+
+    def name(self, wanted: str | None = None) -> str:
+        """Return the name that a checkpoint gets which is saved now: that of one which was saved here already, or a free one.
+
+        Args:
+            wanted: None for "step-00001200"; a number is added if there is one of this name.
+        """
+        if self._written is not None and self._written[0] == self._here():
+            return self._written[1]
+        wanted = wanted or f"step-{self._trainer._progress.step:08}"
+        number, name = 1, wanted
+        while (self.folder / name).exists():
+            number += 1
+            name = f"{wanted}-{number}"
+        return name
+
+    def save(self, name: str | None = None) -> str:
+        """Save the whole state, unless it was saved here already, and return the checkpoint's name.
+
+        Args:
+            name: as `name` returned it; None asks it.
+
+        Raises:
+            FitError: a batch is at work, or something cannot be saved.
+            TrainingError: it cannot be written.
+        """
+        here = self._here()
+        if self._written is None or self._written[0] != here:
+            folder = save(self._trainer, self.folder / (name or self.name()))
+            self._written = (here, folder.name)
+        return self._written[1]
+
+    def hold(self, owner: str, names: Iterable[str]) -> None:
+        """Say which checkpoints a plugin needs. Those that it needed before, and nobody needs now, are removed.
+
+        Args:
+            owner: the plugin's name.
+            names: of checkpoints.
+        """
+        before, now = self._held.get(owner, set()), set(names)
+        self._held[owner] = now
+        for name in before - set().union(*self._held.values()):
+            remove(self.folder / name)
+
+    def point(self, pointer: str, name: str) -> None:
+        """Let the small file `pointer` ("best", say) name a checkpoint."""
+        point(self.folder, pointer, name)
+
+    def _here(self) -> tuple[Any, ...]:
+        progress = self._trainer._progress
+        return (progress.epoch, progress.batch, progress.batch_count, progress.step, progress.stage, progress.stop_reason)
+
+
+class SaveLast:
+    """Keeps one checkpoint, `last`: when a run begins, at the end of each epoch and when it stops.
+
+    If one cannot be written, the run goes on, and the next one is tried; it is an error if the last one fails.
     """
 
     name = "save-last"
 
-    def __init__(self, run: Mapping[str, Any]) -> None:
-        self.run = run
-        self._last: Path | None = None
+    def __init__(self) -> None:
+        self._held: list[str] = []
+        self._failed: TrainingError | None = None
 
-    @hookimpl
-    def on_fit_start(self, trainer: Trainer) -> None:
-        for file, module in saved_modules(trainer).items():  # not after the first epoch
-            try:
+    @hookimpl(trylast=True)
+    def on_fit_start(self, trainer: Trainer, state: State) -> None:
+        if state.resumed:
+            own = trainer.checkpoints.resumed_from
+            self._held += [] if own is None else [own]
+            trainer.checkpoints.hold(self.name, self._held)
+            return
+        try:
+            for file, module in trainer.named_modules().items():
                 weights.checked(module, f"the {file}", lazy=True)
-            except FitError as error:
-                raise FitError(f"{error}; or train with --no-save") from None
+            if not any(is_lazy(p) for module in trainer.named_modules().values() for p in module.parameters()):
+                self._save(trainer)
+        except TrainingError:
+            raise
+        except FitError as error:
+            raise FitError(f"{error}; or train with --no-save") from None
 
     @hookimpl(trylast=True)
     def on_safe_point(self, trainer: Trainer, state: State) -> None:
         if state.position == "epoch" or state.stop_reason is not None:
-            folder = save_weights(trainer, trainer.ensure_run_dir() / FOLDER, state, self.run)
-            point(folder.parent, "last", folder.name)
-            if self._last not in (None, folder):
-                shutil.rmtree(self._last)
-            self._last = folder
+            try:
+                self._save(trainer)
+                self._failed = None
+            except TrainingError as error:
+                self._failed = error
+                warnings.warn(f"{error}; the run goes on", stacklevel=2)
+
+    @hookimpl
+    def on_fit_end(self) -> None:
+        if self._failed is not None:
+            raise self._failed
+
+    def _save(self, trainer: Trainer) -> None:
+        name = trainer.checkpoints.save()
+        trainer.checkpoints.point("last", name)
+        self._held = [name]
+        trainer.checkpoints.hold(self.name, self._held)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which checkpoints were kept."""
+        return {"held": list(self._held)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self._held = list(state["held"])
 
 
-def save_weights(trainer: Trainer, parent: Path, state: State, run: Mapping[str, Any]) -> Path:
-    """Write the weights of the model, and of a loss with parameters, as a checkpoint named by the step."""
+def save(trainer: Trainer, folder: Path, weights_only: bool = False) -> Path:
+    """Write a checkpoint of a trainer.
+
+    Args:
+        trainer: between two batches, unless only weights are saved.
+        folder: of the checkpoint; one that is there is replaced when the new one is complete.
+        weights_only: leave all else out; the weights are those that the stage `export_model` chooses.
+
+    Raises:
+        FitError: a batch is at work, or something cannot be saved; the message names it.
+        TrainingError: it cannot be written.
+    """
+    modules = dict(trainer.named_modules())
+    state = trainer.current_state()
+    encoded = None
+    notes: dict[str, Any] = {"step": state.step, "epoch": state.epoch, "batch": state.batch, "run": trainer.run_info}
+    if weights_only:
+        modules["model"] = trainer.hooks.export_model(trainer, state)
+    else:
+        trainer._guard.check(wait=True)
+        trainer._flush(state)
+        captured = capture(trainer)
+        call = captured["call"]
+        notes["facts"] = facts(trainer, call and call["batches"])
+        notes["call"] = call and {key: call[key] for key in ("position", "length", "origin", "stopped")}
+        encoded = encode(captured)
     files, aliases = {}, {}
-    for file, module in saved_modules(trainer).items():
+    for file, module in modules.items():
         files[file], aliases[file] = weights.take(module, f"the {file}")
-    notes = {"step": state.step, "epoch": state.epoch, "aliases": aliases, "run": run}
-    return write_checkpoint(parent, f"step-{state.step:08}", files, notes)
+    return write_checkpoint(folder.parent, folder.name, files, {**notes, "aliases": aliases}, encoded)
+
+
+def encode(captured: Mapping[str, Any]) -> tuple[Any, Encoder]:
+    """Return captured state as JSON, and the encoder that holds its tensors; an error names the plugin and the key."""
+    encoder = Encoder()
+    parts = {part: encoder.encode(captured[part], part) for part in PARTS if part != "plugins"}
+    plugins = {
+        name: {part: encoder.encode(value, f"plugin {name!r}" if part == "own" else f"{part} of {name!r}") for part, value in own.items()}
+        for name, own in captured["plugins"].items()
+    }
+    return {**parts, "plugins": plugins}, encoder
 
 
 def load_weights(trainer: Trainer, checkpoint: Checkpoint) -> None:
@@ -65,12 +207,45 @@ def load_weights(trainer: Trainer, checkpoint: Checkpoint) -> None:
     Raises:
         FitError: they don't fit.
     """
-    for file, module in saved_modules(trainer).items():
+    for file, (module, tensors) in paired(trainer, checkpoint).items():
+        weights.put(module, tensors, {}, f"the {file}")
+
+
+def paired(trainer: Trainer, checkpoint: Checkpoint) -> dict[str, tuple[nn.Module, dict[str, Tensor]]]:
+    """Return each module with its tensors in a checkpoint, tied ones under every name.
+
+    Raises:
+        FitError: a module has none there.
+    """
+    found = {}
+    for file, module in trainer.named_modules().items():
         if file not in checkpoint.manifest["aliases"]:
             raise FitError(f"{checkpoint.folder} has no weights of the {file}; build the trainer with the options it was trained with")
-        weights.put(module, checkpoint.tensors(file), checkpoint.manifest["aliases"][file], f"the {file}")
+        tensors, aliases = checkpoint.tensors(file), checkpoint.manifest["aliases"][file]
+        found[file] = (module, {**tensors, **{name: tensors[source] for name, source in aliases.items()}})
+    return found
 
 
-def saved_modules(trainer: Trainer) -> dict[str, nn.Module]:
-    """Return what has weights, by the file that holds them."""
-    return {"model": trainer.model, **{name: loss for name, loss in trainer.losses().items() if loss.state_dict()}}
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the model's weights from a checkpoint, a `.safetensors` file, or a state dict that torch has saved.
+
+    Raises:
+        FitError: it is none of these.
+    """
+    if path.is_file() and path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise FitError(f"cannot read {path}: {error}") from error
+    if path.is_file() and path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
+        plain = f"{path} holds no plain state dict of names and tensors; save one with torch.save(model.state_dict(), path)"
+        try:
+            read = torch.load(path, map_location="cpu", weights_only=True)
+        except (UnpicklingError, RuntimeError, EOFError) as error:
+            raise FitError(plain) from error
+        if not isinstance(read, Mapping) or not all(isinstance(value, Tensor) for value in read.values()):
+            raise FitError(plain)
+        return dict(read)
+    checkpoint = find_checkpoint(path)
+    tensors, aliases = checkpoint.tensors("model"), checkpoint.manifest["aliases"]["model"]
+    return {**tensors, **{name: tensors[source] for name, source in aliases.items()}}

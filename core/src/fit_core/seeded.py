@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import random
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
+from fit_core.position import Passes
 from fit_core.streams import derived_seed
 
 SAMPLERS = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
@@ -37,7 +39,7 @@ def order_generator(seed: int | None, number: int) -> torch.Generator | None:
     return None if seed is None else torch.Generator().manual_seed(derived_seed(seed, "order", number))
 
 
-class SeededLoader:
+class SeededLoader(Passes):
     """A `DataLoader` built anew around an order that is a function of seed and pass.
 
     Dataset, batch size, workers, collation and everything else are those of the given one, whose attributes can be reached
@@ -68,13 +70,14 @@ class SeededLoader:
             persistent_workers=loader.persistent_workers,
         )
 
-    def begin_pass(self, number: int) -> None:
-        """Set which pass over the data comes next."""
-        self.keys.number = number
+    def begin_pass(self, number: int, skip: int = 0) -> None:
+        """Set which pass over the data comes next, and how many of its batches are left out."""
+        self.keys.number, self.keys.skip = number, skip
 
     def __iter__(self) -> Iterator[Any]:
         self._built.generator.manual_seed(derived_seed(self.seed, "workers", self.keys.number))
-        return iter(self._built)
+        with interrupts_blocked():
+            return iter(self._built)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -95,11 +98,13 @@ class BatchKeys(Sampler[Any]):
 
     Attributes:
         number: the pass that comes next; 1 is the first.
+        skip: how many of its batches are left out.
     """
 
     def __init__(self, loader: DataLoader[Any], seed: int) -> None:
         self.seed = seed
         self.number = 1
+        self.skip = 0
         self.sampler: Any = _sampler_of(loader)
         self.batch_size: int | None = getattr(loader.batch_sampler, "batch_size", None)
         self.drop_last: bool = getattr(loader.batch_sampler, "drop_last", False)
@@ -114,7 +119,7 @@ class BatchKeys(Sampler[Any]):
         if not isinstance(sampler, SequentialSampler):
             sampler.generator = order_generator(self.seed, self.number)
         indices = list(sampler)
-        for batch in range(len(self)):
+        for batch in range(self.skip, len(self)):
             at = batch if self.batch_size is None else batch * self.batch_size
             key = derived_seed(self.seed, "batch", self.number, batch)
             yield key, indices[at] if self.batch_size is None else indices[at : at + self.batch_size]
@@ -168,6 +173,22 @@ class WorkerInit:
         object.__setattr__(info, "dataset", info.dataset.dataset)  # it refuses to be assigned to
         if self.user is not None:
             self.user(worker)
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Keep Ctrl-C from processes that are started meanwhile; one that comes meanwhile is heard afterwards.
+
+    A terminal sends it to every process; workers that die of it would take the batch with them that is waited for.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -18,6 +18,8 @@ T = TypeVar("T")
 Phase = Literal["train", "validate", "test", "predict"]
 Moment = Literal["between", "batch", "update", "backward", "step"]
 """Where in a batch the loop is: what can still be skipped depends on it."""
+Stage = Literal["train", "evaluate", "ended"]
+"""How far an epoch is: its batches, then validation and its row, then nothing is left of it."""
 
 
 class StateKey(Generic[T]):
@@ -40,7 +42,14 @@ class StateKey(Generic[T]):
 
 @dataclass(slots=True)
 class Progress:
-    """The counters behind a `State`. Only the core writes them."""
+    """The counters behind a `State`. Only the core writes them.
+
+    Attributes:
+        interrupted: whether the stop is an interruption, after which the run can go on.
+        whole: whether everything is between two batches, so that it can be saved: at safe points, and outside of runs
+            unless one has failed.
+        streams: how often each plugin has asked for random numbers at this place.
+    """
 
     phase: Phase
     epoch: int = 0
@@ -51,9 +60,11 @@ class Progress:
     step: int = 0
     steps_total: int | None = None
     validation: tuple[str, ...] = ()
-    position: Literal["batch", "epoch"] = "batch"
+    stage: Stage = "train"
     resumed: bool = False
     stop_reason: str | None = None
+    interrupted: bool = False
+    whole: bool = True
     moment: Moment = "between"
     skip_batch: bool = False
     training: bool = False
@@ -62,16 +73,16 @@ class Progress:
     def begin_run(self) -> None:
         """Forget where an earlier run ended, or failed; the counters go on."""
         self.batch = 0
-        self.position = "batch"
+        self.stage = "ended"
         self.moment = "between"
-        self.skip_batch = self.training = False
+        self.skip_batch = self.training = self.resumed = self.interrupted = self.whole = False
         self.stop_reason = None
 
     def begin_epoch(self) -> None:
         """Count an epoch; none of its batches has begun."""
         self.epoch += 1
         self.batch = 0
-        self.position = "batch"
+        self.stage = "train"
         self.training = True
 
     def begin_batch(self) -> None:
@@ -198,7 +209,7 @@ class State:
     @property
     def position(self) -> Literal["batch", "epoch"]:
         """Whether `on_safe_point` comes after a batch or after an epoch."""
-        return self._progress.position
+        return "batch" if self._progress.stage == "train" else "epoch"
 
     @property
     def resumed(self) -> bool:
@@ -209,6 +220,11 @@ class State:
     def stop_reason(self) -> str | None:
         """Why the run was asked to stop; None if it was not."""
         return self._progress.stop_reason
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run was interrupted: asked to stop, and not finished, so that it can be resumed."""
+        return self._progress.interrupted
 
     @property
     def metrics(self) -> dict[str, float]:

@@ -21,10 +21,13 @@ class Streams:
 
     Args:
         seed: of the run; None draws one without touching any random state.
+
+    Attributes:
+        seed: the one that was given or drawn.
     """
 
     def __init__(self, seed: int | None) -> None:
-        self._seed = secrets.randbelow(2**63) if seed is None else seed
+        self.seed = secrets.randbelow(2**63) if seed is None else seed
 
     def generator(self, plugin: str, state: State, device: torch.device | str) -> torch.Generator:
         """Return a new generator for a plugin."""
@@ -42,7 +45,7 @@ class Streams:
         place = (state.phase, state.epoch, state.step, state.batch_count, state.batch)
         asked = state._progress.streams  # of this pass; a nested one counts for itself
         number = asked[plugin] = asked.get(plugin, 0) + 1
-        return derived_seed(self._seed, plugin, place, number)
+        return derived_seed(self.seed, plugin, place, number)
 
 
 def derived_seed(*parts: Any) -> int:

@@ -14,19 +14,22 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from fit_core import feeding
+from fit_core import feeding, resuming, saving
 from fit_core import update as stepping
 from fit_core.batch import call_model, join, names_state, to_cpu
 from fit_core.cadence import Due, Every
+from fit_core.call import Length, is_finished, save_call
+from fit_core.checkpoint import find_checkpoint
 from fit_core.control import Asked, Control, Kind
 from fit_core.criterion import Criterion
+from fit_core.data import length as batch_count
 from fit_core.ending import ending, mention
 from fit_core.errors import FitError, listed, whole
 from fit_core.evaluation import Evaluation
 from fit_core.guard import Guard, Policy
 from fit_core.items import Item
 from fit_core.log import LogBuffer
-from fit_core.loop import Fit, Length
+from fit_core.loop import Fit
 from fit_core.metrics import Meter, Metric, Row, resolve_metrics
 from fit_core.modes import set_seed
 from fit_core.naming import FunctionPlugin, ScriptPlugin
@@ -35,9 +38,11 @@ from fit_core.plan import Hooks, Tracer
 from fit_core.plugins import NO_SETTINGS, Member, register, resolve
 from fit_core.requests import BUILTIN, Settings
 from fit_core.run_folder import make_folder, new_run_folder
+from fit_core.saving import Checkpoints
 from fit_core.state import Moment, Phase, Progress, State
 from fit_core.streams import Streams
 from fit_core.updates import Update, Updates, as_updates
+from fit_core.weights import put_fitting
 
 OptimizerLike = Optimizer | Callable[[Iterable[Any]], Optimizer]
 Optimizers = OptimizerLike | list[OptimizerLike] | Update | Updates | Mapping[str, Any]
@@ -70,6 +75,8 @@ class Trainer:
         history: the rows of all calls of `fit`.
         unfinished: what was measured in an epoch that a stop cut short; None if the last one is complete.
         run_dir: the run folder, if there is one yet.
+        checkpoints: those of the run.
+        run_info: how the command line started the run, for the manifests of checkpoints.
 
     Raises:
         FitError: an unknown plugin, metric or option, or a hook that is misspelt.
@@ -115,6 +122,8 @@ class Trainer:
         self.history: list[Row] = []
         self.unfinished: Row | None = None
         self.run_dir = None if run_dir is None else Path(run_dir)
+        self.checkpoints = Checkpoints(self)
+        self.run_info: Mapping[str, Any] | None = None
         if isinstance(plugins, str):
             raise FitError(f"plugins must be a list: plugins=[{plugins!r}]")
         self._items: list[Any] = list(plugins)
@@ -125,6 +134,9 @@ class Trainer:
         self._sequence: Updates | None = None if optimizer is None else as_updates(optimizer)
         self._guard = Guard(finite)
         self._control = Control()
+        self._interruption: str | None = None
+        self._call: Fit | Mapping[str, Any] | None = None
+        self._absent: dict[str, Any] = {}
         self._log = LogBuffer()
         self._streams = Streams(seed)
         self._passes: list[tuple[State, Meter]] = []
@@ -149,6 +161,8 @@ class Trainer:
         val_every: str | Every = "1 epoch",
         limit_batches: int | Mapping[str, int] | None = None,
         batch_size: int | None = None,
+        resume: str | Path | None = None,
+        allow_changes: bool = False,
     ) -> list[Row]:
         """Train, and validate after each epoch if there is validation data.
 
@@ -164,12 +178,16 @@ class Trainer:
                 of the epoch's last validation, none if there was none.
             limit_batches: how many batches of each pass to use at most; `{"train": 100, "validate": 10}` for each phase.
             batch_size: for datasets and arrays (32 if None).
+            resume: go on with an interrupted call of `fit` up to its own total: a checkpoint, a run folder (its newest one), or
+                "auto", which goes on with what is in `run_dir`, and begins a run if nothing is. A finished call does nothing,
+                unless it is longer now (docs/resume.md).
+            allow_changes: resume even if the trainer or the data is not what it was.
 
         Returns:
-            The rows of this call, one dict of floats per complete epoch.
+            The rows of this call, one dict of floats per complete epoch; of a resumed one, those before the interruption too.
 
         Raises:
-            FitError: no length or no data was given, or the data is not what it should be.
+            FitError: no length or no data was given, or the data is not what it should be; or the checkpoint does not fit.
             TrainingError: a gradient is not finite.
         """
         if self._passes:
@@ -187,7 +205,68 @@ class Trainer:
         if self._seeded is False and self.seed is not None:
             set_seed(self.seed)
             self._seeded = True
-        return Fit(self, batches, validation, length, Due(val_every, self._progress)).run()
+        found = None if resume is None else resuming.find(self, resume)
+        call = None if found is None else resuming.take_up(self, found, batch_count(batches), allow_changes)
+        if call is not None and is_finished(call, length):
+            return [dict(row) for row in self.history[call["origin"]["rows"] :]]
+        return Fit(self, batches, validation, length, Due(val_every, self._progress)).run(call)
+
+    def save(self, path: str | Path, *, weights_only: bool = False) -> Path:
+        """Write everything that it takes to go on as a checkpoint: a folder that is whole or not there.
+
+        Works between two batches: in the hook `on_safe_point`, and outside of `fit`.
+
+        Args:
+            path: the folder; a checkpoint that is there is replaced once the new one is complete.
+            weights_only: only the model's weights (those that the stage `export_model` chooses), from which no run can go on;
+                works anywhere.
+
+        Raises:
+            FitError: a batch is at work, or something cannot be saved; the message names plugin and key.
+            TrainingError: it cannot be written.
+        """
+        return saving.save(self, Path(path), weights_only)
+
+    def load(self, path: str | Path) -> None:
+        """Take up everything of a checkpoint: weights, optimizers, plugins, counters, history. The next `fit` is a new call.
+
+        Args:
+            path: its folder, a pointer such as `checkpoints/best`, or a run folder, which means its newest one.
+
+        Raises:
+            FitError: there is none, it holds weights alone, or it does not fit.
+        """
+        resuming.load(self, find_checkpoint(Path(path)))
+
+    def load_weights(self, path: str | Path) -> tuple[list[str], list[str]]:
+        """Copy weights into the model, as far as they fit; nothing else changes.
+
+        Args:
+            path: as for `load`, or a file: `.safetensors`, or a state dict saved by torch.
+
+        Returns:
+            The names that got no weights, and the names in the file that found no place; those of other shapes are in both.
+
+        Raises:
+            FitError: there are none, or none fits.
+        """
+        return put_fitting(self.model, saving.read_weights(Path(path)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return a copy of everything that `save` would write, in memory.
+
+        Raises:
+            FitError: a batch is at work.
+        """
+        return resuming.state_dict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned.
+
+        Raises:
+            FitError: it does not fit.
+        """
+        resuming.load_state_dict(self, state)
 
     def evaluate(self, data: Any = None, *, prefix: str = "test_", batch_size: int | None = None, limit_batches: int | None = None) -> Row:
         """Compute loss and metrics over data, without changing anything.
@@ -241,6 +320,23 @@ class Trainer:
         self._ask("stop", reason, outermost="train")
         for progress in (self._progress, *(state._progress for state, _ in self._passes)):
             progress.stop_reason = progress.stop_reason or reason
+
+    def interrupt(self, reason: str) -> None:
+        """End training when this batch is done, so that a resumed run goes on from there; a validation is left at once.
+
+        Unlike `stop`, after which a run is finished. Works from anywhere, also from another thread or a signal handler; with no
+        run going on, the next one ends after its first batch.
+        """
+        self._interruption = self._interruption or reason
+
+    def interrupted(self) -> bool:
+        """Whether the run was interrupted."""
+        return self._interruption is not None
+
+    @property
+    def is_fitting(self) -> bool:
+        """Whether a call of `fit` is going on."""
+        return bool(self._passes) and self._passes[0][0].phase == "train"
 
     def end_epoch(self, reason: str) -> None:
         """End the training pass when this batch is done; validation and the row follow as ever.
@@ -441,6 +537,10 @@ class Trainer:
         """Return what is trained and switched between modes: the model (or another in its place) and losses that are modules."""
         return [self.model if model is None else model, *self.losses().values()]
 
+    def named_modules(self) -> dict[str, nn.Module]:
+        """Return what has weights, by the name of the file that a checkpoint keeps them in: the model, and losses that have some."""
+        return {"model": self.model, **{name: loss for name, loss in self.losses().items() if loss.state_dict()}}
+
     def losses(self) -> dict[str, nn.Module]:
         """Return the losses that are modules: the trainer's as `loss`, an update's as `loss_NAME`."""
         own = {} if self._sequence is None else {f"loss_{update.name}": update.loss_fn for update in self._sequence}
@@ -521,6 +621,15 @@ class Trainer:
 
     # ------------------------------------------------------------------------------------------- what the loop uses
 
+    def current_state(self) -> State:
+        """Return the state of the run that is going on, or else one with its counters."""
+        return self._passes[0][0] if self._passes else self._new_state(self._progress, Meter(()))
+
+    def call_state(self) -> dict[str, Any] | None:
+        """Return what it takes to go on with the latest call of `fit`; None if there was none."""
+        call = self._call
+        return save_call(call) if isinstance(call, Fit) else None if call is None else dict(call)
+
     def _new_state(self, progress: Progress, meter: Meter) -> State:
         model = self.model if self._module is None else self._module
         return State(progress, model, device_of(model), self._updates, meter.values, self.run_dir)
@@ -543,8 +652,9 @@ class Trainer:
             self._prepare(state)
             return evaluation.run()
 
-    def _begin_run(self) -> None:
+    def _begin_run(self, fit: Fit) -> None:
         """Forget what an earlier run left behind."""
+        self._call = fit
         self._progress.begin_run()
         self.unfinished = None
         self._control = Control()

@@ -17,7 +17,7 @@ from fit_core.optimizers import build_optimizers, names_of, needs_closure, param
 from fit_core.window import Window
 
 if TYPE_CHECKING:
-    from fit_core.loop import Length
+    from fit_core.call import Length, Origin
     from fit_core.state import State
     from fit_core.trainer import Trainer
 
@@ -170,10 +170,25 @@ class Update:
         """
         if len(state["optimizers"]) != len(self.optimizers):
             raise FitError(f"update {self.name!r} was saved with {len(state['optimizers'])} optimizers, and has {len(self.optimizers)}")
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            try:
+                optimizer.load_state_dict(saved)
+            except ValueError as error:  # of torch: other groups
+                raise FitError(f"the saved state of update {self.name!r} does not fit {type(optimizer).__name__}: {error}") from error
         self.steps = state["steps"]
         self.lr = state["lr"]
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+
+    def open_state(self) -> dict[str, Any]:
+        """Return its window, and the gradients that are added up so far, by the place of their parameters."""
+        gradients = {i: p.grad for i, p in enumerate(self.params) if p.grad is not None}
+        return {"window": self.window.state_dict(), "gradients": gradients}
+
+    def load_open_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what `open_state` returned."""
+        self.window.load_state_dict(state["window"])
+        params = self.params
+        for i, gradient in state["gradients"].items():
+            params[i].grad = gradient.to(params[i].device)
 
     def __repr__(self) -> str:
         extra = [f"every={self.every}"] * (self.every > 1) + [f"accumulate={self.window.accumulate}"] * (self.window.accumulate > 1)
@@ -244,15 +259,16 @@ class Updates:
         """Return the names that several updates take in the row."""
         return {f"{update.name}_{what}" for update in self for what in ("loss", "lr")} if len(self) > 1 else set()
 
-    def size(self, batches: int | None, length: Length, remainder: str, batch_count: int) -> None:
+    def size(self, batches: int | None, length: Length, remainder: str, origin: Origin) -> None:
         """Set how many steps each update will have made at the end of a run, as far as that is known.
 
         Args:
             batches: of an epoch; None if unknown.
             length: of the run.
             remainder: what becomes of short windows.
-            batch_count: batches before the run.
+            origin: the counters at its beginning.
         """
+        batch_count = origin.batch_count
         epochs, steps = length.epochs, math.inf if length.steps is None else length.steps
         if batches is None and length.steps is not None:  # as if it were one long epoch
             batches, epochs = length.steps * self.first.window.accumulate * self.first.every, 1
@@ -267,7 +283,7 @@ class Updates:
             periods = min(periods, (int(steps) - 1) // each[self.first.name] if each[self.first.name] else 0)
         left = self._steps(batches, epochs - periods * period, steps - periods * each[self.first.name], remainder, batch_count)
         for name, update in self.by_name.items():
-            update.steps_total = update.steps + int(periods) * each[name] + left[name]
+            update.steps_total = origin.updates.get(name, 0) + int(periods) * each[name] + left[name]
 
     def _steps(self, batches: int, epochs: float, steps: float, remainder: str, batch_count: int) -> dict[str, int]:
         """Count the steps of each update over some epochs, or until the first has made so many."""

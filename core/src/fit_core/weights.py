@@ -104,3 +104,32 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor], aliases: Mapping[str, 
             )
     with torch.no_grad():
         module.load_state_dict(given)
+
+
+def put_fitting(module: nn.Module, given: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Copy those tensors into a module that fit it.
+
+    Args:
+        module: as it was built, on any device.
+        given: tensors by name.
+
+    Returns:
+        The names that the module has and got nothing for, and the given names that it has no place for; those of other
+        shapes are in both.
+
+    Raises:
+        FitError: none fits.
+    """
+    wanted = module.state_dict()
+    fitting = {name: value for name, value in given.items() if name in wanted and fits(value, wanted[name])}
+    missing, unexpected = [name for name in wanted if name not in fitting], [name for name in given if name not in fitting]
+    if not fitting:
+        raise FitError(f"none of these weights fit: the model wants {listed(missing[:3])}, and there are {listed(unexpected[:3])}")
+    with torch.no_grad():
+        module.load_state_dict(fitting, strict=False)
+    return missing, unexpected
+
+
+def fits(value: Tensor, place: Tensor) -> bool:
+    """Tell whether a tensor can be copied into another."""
+    return is_lazy(place) or value.shape == place.shape

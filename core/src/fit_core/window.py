@@ -9,6 +9,9 @@ to the plain loop to the bit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -86,6 +89,15 @@ class Window:
     def full(self) -> bool:
         """Whether it is time to step."""
         return self.batches >= self.accumulate
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how far it is."""
+        return {"batches": self.batches, "skip": self.skip, "nominal": self._nominal, "total": self._total}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self.batches, self.skip = state["batches"], state["skip"]
+        self._nominal, self._total = state["nominal"], state["total"]
 
     def clear(self) -> None:
         """Begin anew, after a step or a skipped one."""

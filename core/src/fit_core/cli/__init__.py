@@ -12,7 +12,7 @@ import click
 from fit_core.cli import traces
 from fit_core.entrypoints import COMMANDS as GROUP
 from fit_core.entrypoints import Catalog, distribution, load
-from fit_core.errors import FitError, did_you_mean, listed
+from fit_core.errors import FitError, Interrupted, did_you_mean, listed
 
 COMMANDS = {
     "train": "train",
@@ -71,7 +71,7 @@ def cli(full_trace: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: the one place where errors become codes.
 
-    0: done. 1: the run failed. 2: the command was wrong. 130: interrupted.
+    0: done. 1: the run failed. 2: the command was wrong. 130 and 143: interrupted.
     """
     words = [word for word in (sys.argv[1:] if arguments is None else arguments) if word != traces.FULL]
     try:
@@ -91,6 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.ClickException as error:
         click.echo(f"fit: {error.format_message()}", err=True)
+        return error.exit_code
+    except Interrupted as error:
+        click.echo(f"fit: {error}", err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("\nfit: interrupted", err=True)

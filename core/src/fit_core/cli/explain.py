@@ -7,7 +7,6 @@ import json
 import click
 
 from fit_core.cli.scripts import ScriptGroup, ScriptRun, plugin_options
-from fit_core.cli.train import keep_last
 
 
 def explain_options() -> list[click.Option]:
@@ -21,9 +20,9 @@ def explain_options() -> list[click.Option]:
 def explain(run: ScriptRun) -> None:
     """Print the plan of the trainer as `fit train` runs it."""
     from fit_core.explain import as_text, explained
+    from fit_core.saving import SaveLast
 
-    keep_last(run.trainer, {})
-
+    run.trainer.use([SaveLast()])  # as fit train does
     hooks = explained(run.trainer.hooks)
     click.echo(json.dumps(hooks, indent=2) if run.values["format"] == "json" else as_text(hooks))
 

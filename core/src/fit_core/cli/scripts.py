@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from fit_core.cli.runs import to_resume
 from fit_core.docstring import argument_help, summary
 from fit_core.errors import FitError
 from fit_core.options import NATIVE, as_text, convert, describe, keywords, split_commas, type_hints
@@ -34,7 +35,7 @@ class ScriptRun:
         options: of the script, converted.
         items: the plugins of the command line, or of the checkpoint.
         values: of fit's own options, by name.
-        checkpoint: that of `--checkpoint`, verified.
+        checkpoint: that of `--checkpoint` or `--resume`, verified.
     """
 
     path: Path
@@ -83,14 +84,14 @@ class ScriptGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str, click.Command, list[str]]:
         """Load the script and make a command of it."""
         path, rest = Path(args[0]), args[1:]
-        seed, checkpoint = self.peek(rest)
+        seed, checkpoint = self.peek(path, rest)
         if seed is not None:
             _seed(seed)
         return str(path), self.script_command(path, load_script(path), seed, checkpoint), rest
 
-    def peek(self, arguments: list[str]) -> tuple[int | None, Checkpoint | None]:
+    def peek(self, script: Path, arguments: list[str]) -> tuple[int | None, Checkpoint | None]:
         """Read what must be known before the script is imported: the seed, which is drawn if nobody gives it, and the checkpoint."""
-        known = [option for option in self.fit_options() if option.name in ("seed", "checkpoint")]
+        known = [option for option in self.fit_options() if option.name in ("seed", "checkpoint", "resume", "run_dir")]
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
         values = (
             click.Command("peek", params=[*known], context_settings=settings)
@@ -98,6 +99,10 @@ class ScriptGroup(click.Group):
             .params
         )
         checkpoint = _find(values["checkpoint"]) if values.get("checkpoint") else None
+        if values.get("resume") is not None:
+            checkpoint = to_resume(script, values["resume"], arguments, values["run_dir"])
+        for said in checkpoint.skipped if checkpoint else ():
+            click.echo(f"fit: skipped: {said}", err=True)
         if "seed" not in values:
             return None, checkpoint
         past = _past(checkpoint).get("seed")

@@ -12,21 +12,49 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fit_core.cli.runs import Run, refuse_alive, run_of, set_aside
 from fit_core.cli.scripts import ScriptGroup, ScriptRun, plugin_options, seed_option
-from fit_core.run_folder import describe_outcome, describe_run, describe_start, new_run_folder, refuse_used, write_manifest
+from fit_core.errors import FitError, Interrupted
+from fit_core.interrupts import Signals
+from fit_core.run_folder import (
+    MANIFEST,
+    describe_outcome,
+    describe_process,
+    describe_run,
+    describe_start,
+    new_run_folder,
+    plain,
+    refuse_used,
+    write_manifest,
+)
 
 if TYPE_CHECKING:
+    from fit_core.checkpoint import Checkpoint
     from fit_core.trainer import Trainer
 
 
 def train_options() -> list[click.Option]:
     """Make fit's own options for training."""
+    folder = click.Path(path_type=Path, file_okay=False)
     return [
         *plugin_options(),
         click.Option(["--epochs"], type=click.IntRange(min=1), help="How many epochs to train."),
         click.Option(["--accumulate"], type=click.IntRange(min=1), help="How many batches make one step."),
         seed_option(),
-        click.Option(["--run-dir"], type=click.Path(path_type=Path, file_okay=False), help="Where the run keeps its files."),
+        click.Option(["--run-dir"], type=folder, help="Where the run keeps its files."),
+        click.Option(
+            ["--resume"],
+            is_flag=False,
+            flag_value="",
+            metavar="[PATH]",
+            help="Go on with a run: its folder, or a checkpoint; without PATH the newest unfinished run of this script with these options.",
+        ),
+        click.Option(["--fresh"], is_flag=True, help="Start over in a --run-dir that holds a run, which is set aside."),
+        click.Option(["--allow-changes"], is_flag=True, help="Resume though options, script, plugins or data are not what they were."),
+        click.Option(
+            ["--weights"], type=click.Path(path_type=Path), help="Begin with these weights: a checkpoint, a run, or a state dict."
+        ),
+        click.Option(["--max-time"], metavar="TIME", help='Interrupt the run after this long, with a checkpoint: "4 h", "30 minutes".'),
         click.Option(["--no-save"], is_flag=True, help="Keep no checkpoint; else the last one is kept."),
         click.Option(["--limit-batches"], type=click.IntRange(min=1), help="How many batches of each pass to use at most."),
         click.Option(["--dry-run"], is_flag=True, help="Run two batches of each phase, write nothing, and say what a full run would do."),
@@ -37,35 +65,144 @@ def train_options() -> list[click.Option]:
 def train(run: ScriptRun) -> None:
     """Train, evaluate test data, and keep the manifest true."""
     trainer, values = run.trainer, run.values
+    check_together(values)
     if values["epochs"] is not None:
         trainer.epochs = values["epochs"]
     if values["accumulate"] is not None:
         trainer.accumulate = values["accumulate"]
+    if values["weights"] is not None:
+        begin_with(trainer, values["weights"])
     if values["dry_run"]:
         dry_run(run)
         return
-    start = describe_start(run.options, run.items, values["seed"])
-    if not values["no_save"]:
-        keep_last(trainer, start)
-    trainer.run_dir = values["run_dir"] or trainer.run_dir or new_run_folder(Path("runs") / run.path.stem)
-    folder = trainer.ensure_run_dir()
-    manifest = describe_run(trainer, run.path, run.command, start)
-    refuse_used(folder)
-    limits = {} if values["limit_batches"] is None else {"limit_batches": values["limit_batches"]}
-    with recorded(trainer, folder, manifest), trainer:
-        trainer.fit(**limits)
-        if trainer.test_data is not None:
-            manifest["test"] = trainer.evaluate(**limits)
+    start = describe_start(run.path, run.options, run.items, values["seed"])
+    add_plugins(trainer, start, values)
+    folder, manifest = new_run(run, start) if run.checkpoint is None else old_run(run, start)
+    with recorded(trainer, folder, manifest), trainer, Signals(trainer) as signals:
+        if not go(run, manifest):
+            leave(run, signals, manifest)
     if not trainer.quiet:
         report(manifest.get("test", {}))
         click.echo(f"files in {folder}")
 
 
-def keep_last(trainer: Trainer, start: Mapping[str, Any]) -> None:
-    """Add the plugin that keeps the last checkpoint."""
+def go(run: ScriptRun, manifest: dict[str, Any]) -> bool:
+    """Train, and evaluate test data if there is some. Return False if the run was interrupted."""
+    trainer, checkpoint = run.trainer, run.checkpoint
+    limits = {} if run.values["limit_batches"] is None else {"limit_batches": run.values["limit_batches"]}
+    resume = {} if checkpoint is None else {"resume": checkpoint.folder, "allow_changes": run.values["allow_changes"]}
+    trainer.fit(**limits, **resume)
+    state = trainer.current_state()
+    if state.interrupted:
+        return False
+    if trainer.test_data is not None and ("test" not in manifest or state.resumed or checkpoint is None):
+        manifest["test"] = trainer.evaluate(**limits)
+    return True
+
+
+def leave(run: ScriptRun, signals: Signals, manifest: dict[str, Any]) -> None:
+    """End an interrupted run, and say how to go on with it.
+
+    Raises:
+        Interrupted: a signal came, which the exit code tells.
+    """
+    state = run.trainer.current_state()
+    saved = "nothing was saved (--no-save)" if run.values["no_save"] else f"go on with: fit train {run.path} --resume {run.trainer.run_dir}"
+    said = f"interrupted {state.where()} by {state.stop_reason}; {saved}"
+    if signals.number is not None:
+        raise Interrupted(signals.number, said)
+    manifest["status"] = "interrupted"
+    click.echo(f"fit: {said}", err=True)
+
+
+def check_together(values: Mapping[str, Any]) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        FitError: some do.
+    """
+    others = [name for name in ("fresh", "weights", "dry_run") if values[name]]
+    if values["resume"] is not None and others:
+        raise FitError(f"--resume goes on with a run, so --{others[0].replace('_', '-')} does nothing; leave one of them out")
+
+
+def begin_with(trainer: Trainer, path: Path) -> None:
+    """Load weights for a new run, and say which names got none, and which found no place."""
+    missing, unexpected = trainer.load_weights(path)
+    for what, names in (("got no weights", missing), ("found no place in the model", unexpected)):
+        if names and not trainer.quiet:
+            click.echo(f"{len(names)} names {what}: {', '.join(names)}")
+
+
+def add_plugins(trainer: Trainer, start: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Add what the command line brings: the time limit, and the plugin that keeps the last checkpoint."""
+    from fit_core.interrupts import MaxTime
     from fit_core.saving import SaveLast
 
-    trainer.use([SaveLast(start)])
+    trainer.run_info = start
+    trainer.use([MaxTime(values["max_time"])] if values["max_time"] else [])
+    trainer.use([] if values["no_save"] else [SaveLast()])
+
+
+def new_run(run: ScriptRun, start: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of a new run, and its manifest."""
+    trainer = run.trainer
+    trainer.run_dir = run.values["run_dir"] or trainer.run_dir or new_run_folder(Path("runs") / run.path.stem)
+    if run.values["fresh"] and (trainer.run_dir / MANIFEST).exists():
+        click.echo(f"the run that was in {trainer.run_dir} is now in {set_aside(trainer.run_dir)}")
+    refuse_used(trainer.run_dir)
+    return trainer.ensure_run_dir(), describe_run(trainer, run.path, run.command, start)
+
+
+def old_run(run: ScriptRun, start: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of the run that goes on, and its manifest; that of a new run, if the checkpoint lies in none.
+
+    Raises:
+        FitError: the run is going on, or its script or options have changed.
+    """
+    checkpoint = run.checkpoint
+    assert checkpoint is not None
+    old = run_of(checkpoint)
+    if not run.values["allow_changes"]:
+        refuse_changes(checkpoint, start)
+    if old is None or (run.values["run_dir"] or old.folder).resolve() != old.folder.resolve():
+        return new_run(run, start)
+    refuse_alive(old)
+    run.trainer.run_dir = old.folder
+    if not run.trainer.quiet:
+        click.echo(continuation(run.trainer, old, checkpoint))
+    again = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "from": checkpoint.folder.name, "command": run.command}
+    kept = {key: value for key, value in old.manifest.items() if key != "error"}
+    return old.folder, kept | {"status": "running", "process": describe_process(), "resumed": [*kept.get("resumed", []), again]}
+
+
+def continuation(trainer: Trainer, run: Run, checkpoint: Checkpoint) -> str:
+    """Say where a run goes on, or that it does not."""
+    from fit_core.call import Length, is_finished
+
+    at = checkpoint.manifest
+    if is_finished(at["call"], Length(math.inf if trainer.epochs is None else trainer.epochs)):
+        why = f"stopped itself ({at['call']['stopped']})" if at["call"]["stopped"] else "is finished"
+        return (
+            f"{run.folder} {why}: {at['epoch']} epochs, {at['step']} steps; --epochs with more trains on, without --resume a new run begins"
+        )
+    return f"resuming {run.folder} after epoch {at['epoch']}, batch {at['batch']}, step {at['step']} ({checkpoint.folder.name})"
+
+
+def refuse_changes(checkpoint: Checkpoint, start: Mapping[str, Any]) -> None:
+    """Refuse to go on with another script, or other options.
+
+    Raises:
+        FitError: something differs; the message lists it.
+    """
+    past = checkpoint.manifest["run"] or {"script": start["script"], "options": {}}
+    options = plain(start["options"])
+    changed = ["the script has changed"] * (past["script"] != start["script"])
+    for name, value in past["options"].items():
+        if name not in ("epochs", "quiet", "run_dir", "limit_batches") and options.get(name) != value:
+            changed.append(f"--{name.replace('_', '-')} was {value}, now {options.get(name)}")
+    if changed:
+        raise FitError(f"{checkpoint.folder} was made otherwise: {'; '.join(changed)}. --allow-changes goes on nevertheless")
 
 
 def dry_run(run: ScriptRun) -> None:
@@ -99,7 +236,7 @@ def recorded(trainer: Trainer, folder: Path, manifest: dict[str, Any]) -> Iterat
     status = "failed"
     try:
         yield
-        status = "done"
+        status = "done" if manifest["status"] == "running" else manifest["status"]
     except KeyboardInterrupt:
         status = "interrupted"
         raise
@@ -107,7 +244,7 @@ def recorded(trainer: Trainer, folder: Path, manifest: dict[str, Any]) -> Iterat
         manifest["error"] = f"{type(error).__name__}: {error}"
         raise
     finally:
-        seconds = round(time.perf_counter() - began, 3)
+        seconds = round(manifest.get("seconds", 0) + time.perf_counter() - began, 3)
         write_manifest(folder, manifest | {"status": status, "seconds": seconds, **describe_outcome(trainer)})
 
 

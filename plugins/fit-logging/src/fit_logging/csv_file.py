@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fit_core import FitError, hookimpl
+from fit_core import FitError, State, hookimpl
 from fit_logging.rows import read_rows, write_rows
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class CSV:
     """Writes each row to a CSV file as soon as it is complete.
 
-    A column that appears later is added to the heading; earlier rows stay empty there. A second call of `fit` goes on in
-    the same file.
+    A column that appears later is added to the heading; earlier rows stay empty there. A second call of `fit`, and a run that
+    is resumed, go on in the same file.
 
     Args:
         path: the file; a relative one lies in the run folder.
@@ -29,11 +29,20 @@ class CSV:
         self._columns: list[str] = []
 
     @hookimpl
-    def on_fit_start(self, trainer: Trainer) -> None:
+    def on_fit_start(self, trainer: Trainer, state: State) -> None:
         if self._file is None:
             self._file = self.path if self.path.is_absolute() else trainer.ensure_run_dir() / self.path
-            if self._file.exists():
+            if state.resumed:
+                self._begin_with(trainer.history)
+            elif self._file.exists():
                 raise FitError(f"{self._file} exists already; choose another run folder or path, so that no run is lost")
+
+    def _begin_with(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Write the rows up to where the run goes on; those that came after are made again."""
+        assert self._file is not None
+        self._columns = list(dict.fromkeys(name for row in rows for name in row))
+        if rows or self._file.exists():
+            write_rows(self._file, self._columns, rows)
 
     @hookimpl
     def on_epoch_end(self, row: Mapping[str, float]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal, cast
 
@@ -53,6 +55,8 @@ class LR:
         self.every = every
         self.options = _checked(schedule, options)
         self._schedulers: dict[str, list[lr_scheduler.LRScheduler]] = {}
+        self._origins: dict[str, int] = {}
+        self._saved: Mapping[str, Any] = {}
 
     @property
     def sized_from_run(self) -> bool:
@@ -61,10 +65,18 @@ class LR:
 
     @hookimpl
     def on_fit_start(self, state: State) -> None:
-        if not self._schedulers or self.sized_from_run:
-            self._schedulers = {
-                name: [self._build(optimizer, update) for optimizer in update.optimizers] for name, update in state.updates.items()
-            }
+        saved, self._saved = self._saved, {}
+        goes_on = bool(saved) and (state.resumed or not self.sized_from_run)
+        if goes_on:
+            self._origins = dict(saved["origins"])
+        elif self._schedulers and not self.sized_from_run:
+            return
+        else:
+            self._origins = {name: update.steps for name, update in state.updates.items()}
+        self._schedulers = {
+            name: [self._build(optimizer, update, saved if goes_on else {}, i) for i, optimizer in enumerate(update.optimizers)]
+            for name, update in state.updates.items()
+        }
 
     @hookimpl
     def on_step_end(self, state: State) -> None:
@@ -82,8 +94,29 @@ class LR:
         for scheduler in self._schedulers[update]:
             scheduler.step()
 
-    def _build(self, optimizer: Optimizer, update: Update) -> lr_scheduler.LRScheduler:
-        total = _steps_ahead(update) if self.sized_from_run else 0
+    def state_dict(self) -> dict[str, Any]:
+        """Return where every scheduler is, and the step it began at."""
+        if self._saved:
+            return dict(self._saved)
+        schedulers = {name: [each.state_dict() for each in several] for name, several in self._schedulers.items()}
+        return {"origins": dict(self._origins), "schedulers": copy.deepcopy(schedulers)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned, once the next `fit` begins."""
+        self._schedulers, self._saved = {}, state if state["schedulers"] else {}
+
+    def _build(self, optimizer: Optimizer, update: Update, saved: Mapping[str, Any], place: int) -> lr_scheduler.LRScheduler:
+        """Make the scheduler of an optimizer; or one that goes on, which leaves the optimizer as it is."""
+        before = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+        scheduler = self._begin(optimizer, update)
+        if saved and update.name in saved["schedulers"]:
+            scheduler.load_state_dict(copy.deepcopy(saved["schedulers"][update.name][place]))
+            for group, values in zip(optimizer.param_groups, before, strict=True):
+                group.update(values)
+        return scheduler
+
+    def _begin(self, optimizer: Optimizer, update: Update) -> lr_scheduler.LRScheduler:
+        total = self._steps(update) if self.sized_from_run else 0
         warm = round(self.warmup * total) if self.warmup < 1 else int(self.warmup)
         if self.schedule in SIZED:
             schedule = after(warm_up(warm), warm, self._own(max(total - warm, 1)))
@@ -94,15 +127,16 @@ class LR:
         rise = lr_scheduler.LambdaLR(optimizer, warm_up(warm))
         return lr_scheduler.SequentialLR(optimizer, [rise, scheduler], milestones=[warm])
 
+    def _steps(self, update: Update) -> int:
+        """Return how many steps an update makes in this run, with those before an interruption."""
+        if update.steps_total is None:
+            raise FitError(
+                "the learning rate cannot be sized from the run, whose length is unknown: pass fit(steps=...), or another schedule"
+            )
+        return max(update.steps_total - self._origins.get(update.name, update.steps), 1)
+
     def _own(self, steps: int) -> Schedule:
         return cosine(steps) if self.schedule == "cosine" else constant()
-
-
-def _steps_ahead(update: Update) -> int:
-    """Return how many steps an update will make in this run."""
-    if update.steps_total is None:
-        raise FitError("the learning rate cannot be sized from the run, whose length is unknown: pass fit(steps=...), or another schedule")
-    return max(update.steps_total - update.steps, 1)
 
 
 def _checked(schedule: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""Going on with a run: which checkpoint, whether it fits, and how a trainer takes it up."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fit_core import weights
+from fit_core.capture import capture, differences, facts, restore
+from fit_core.checkpoint import FOLDER, Checkpoint, find_checkpoint, latest, newest_first, remove_drafts
+from fit_core.ending import ending
+from fit_core.errors import FitError
+from fit_core.metrics import Meter
+from fit_core.saving import paired
+
+if TYPE_CHECKING:
+    from fit_core.trainer import Trainer
+
+AUTO = "auto"
+
+
+def find(trainer: Trainer, resume: str | Path) -> Checkpoint | None:
+    """Return the checkpoint to go on from; None for "auto" where nothing was saved yet.
+
+    Args:
+        trainer: whose run folder "auto" looks into.
+        resume: "auto", or a path as for `find_checkpoint`.
+
+    Raises:
+        FitError: there is none at the path, or "auto" has no run folder to look into.
+        TrainingError: there were some, and none is whole.
+    """
+    if resume != AUTO:
+        path = Path(resume)
+        if (path / FOLDER).is_dir() or path.name == FOLDER:
+            return latest(path if path.name == FOLDER else path / FOLDER, full=True)
+        return find_checkpoint(path)
+    if trainer.run_dir is None:
+        raise FitError("resume='auto' looks into the run folder: pass Trainer(run_dir=...)")
+    folder = trainer.run_dir / FOLDER
+    return latest(folder, full=True) if newest_first(folder) else None
+
+
+def take_up(trainer: Trainer, checkpoint: Checkpoint, batches: int | None, allow_changes: bool) -> Mapping[str, Any]:
+    """Bring a trainer to where a checkpoint was saved, and return the call of `fit` that was going on.
+
+    Args:
+        trainer: as it was built.
+        checkpoint: verified.
+        batches: of a training pass now; None if unknown.
+        allow_changes: go on even if something differs.
+
+    Raises:
+        FitError: something differs; the message lists it.
+    """
+    for said in checkpoint.skipped:
+        warnings.warn(f"skipped: {said}", stacklevel=3)
+    state = checkpoint.state()
+    if state["call"] is None:
+        raise FitError(f"{checkpoint.folder} was saved before any fit began, so there is nothing to go on with; use trainer.load")
+    _make_ready(trainer)
+    changed = differences(checkpoint.manifest["facts"], facts(trainer, batches))
+    if changed and not allow_changes:
+        raise FitError(f"{checkpoint.folder} was made otherwise: {'; '.join(changed)}. Go on with allow_changes=True (--allow-changes)")
+    _load(trainer, checkpoint, state)
+    own = trainer.run_dir is not None and checkpoint.folder.parent.resolve() == (trainer.run_dir / FOLDER).resolve()
+    trainer.checkpoints.resumed_from = checkpoint.folder.name if own else None
+    if own:
+        remove_drafts(checkpoint.folder.parent)
+    call: Mapping[str, Any] = state["call"]
+    return call
+
+
+def load(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Give a trainer the whole state of a checkpoint."""
+    state = checkpoint.state()
+    _make_ready(trainer)
+    _load(trainer, checkpoint, state)
+
+
+def _load(trainer: Trainer, checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:
+    for file, (module, tensors) in paired(trainer, checkpoint).items():
+        weights.put(module, tensors, {}, f"the {file}")
+    restore(trainer, state)
+
+
+def state_dict(trainer: Trainer) -> dict[str, Any]:
+    """Return a copy of everything that a checkpoint holds, in memory."""
+    modules = {name: module.state_dict() for name, module in trainer.named_modules().items()}
+    return copy.deepcopy({"modules": {name: dict(tensors) for name, tensors in modules.items()}, **capture(trainer)})
+
+
+def load_state_dict(trainer: Trainer, state: Mapping[str, Any]) -> None:
+    """Give a trainer what `state_dict` returned.
+
+    Raises:
+        FitError: it was of another model, or of other updates.
+    """
+    _make_ready(trainer)
+    state = copy.deepcopy(dict(state))
+    for name, module in trainer.named_modules().items():
+        if name not in state["modules"]:
+            raise FitError(f"the state has no tensors of the {name}")
+        weights.put(module, state["modules"][name], {}, f"the {name}")
+    restore(trainer, state)
+
+
+def _make_ready(trainer: Trainer) -> None:
+    """Set plugins up and make the optimizers, as `fit` does before it starts."""
+    if trainer._passes:
+        raise FitError("a state cannot be loaded from a hook: the run that is going on would lose its place")
+    meter = Meter(())
+    state = trainer._new_state(trainer._progress, meter)
+    with trainer._entered(state, meter), ending(trainer, state, fit=False):
+        trainer._prepare(state)
+        if trainer.optimizer is not None:
+            trainer._build_updates(state, meter)
