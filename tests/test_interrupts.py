@@ -57,7 +57,8 @@ sys.addaudithook(audit)
 
 def build_trainer(epochs: int = 3):
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 2))
-    how = {"num_workers": 2, "persistent_workers": True, "multiprocessing_context": os.environ["CONTEXT"]} if "CONTEXT" in os.environ else {}
+    context = os.environ.get("CONTEXT")
+    how = {"num_workers": 2, "persistent_workers": True, "multiprocessing_context": context} if context else {}
     load = partial(DataLoader, Noisy(), batch_size=8, **how)
     return Trainer(model, nn.CrossEntropyLoss(), partial(torch.optim.Adam, lr=0.01), metrics=["accuracy"], epochs=epochs,
                    train_data=load(shuffle=True), val_data=load(), plugins=[Pause()])

@@ -145,7 +145,7 @@ class Fit:
         self.go_on()
         if progress.batch:
             self.validate_if_due()  # what was abandoned when the run was interrupted
-        if not self.pass_over():
+        if not self.pass_over() and (not progress.batch or progress.batch != progress.batches):
             self.train_batches()
         over = progress.stop_reason is None or progress.batch == progress.batches or progress.step >= self.last_step
         complete = over and not progress.interrupted

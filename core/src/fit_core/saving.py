@@ -20,6 +20,7 @@ from fit_core.checkpoint import FOLDER, Checkpoint, find_checkpoint, point, remo
 from fit_core.codec import Encoder
 from fit_core.errors import FitError, TrainingError
 from fit_core.hookspecs import hookimpl
+from fit_core.position import unsure
 from fit_core.state import State
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ def save(trainer: Trainer, folder: Path, weights_only: bool = False) -> Path:
     if weights_only:
         modules["model"] = trainer.hooks.export_model(trainer, state)
     else:
+        warn_if_unsure(trainer)
         trainer._guard.check(wait=True)
         trainer._flush(state)
         captured = capture(trainer)
@@ -188,6 +190,16 @@ def save(trainer: Trainer, folder: Path, weights_only: bool = False) -> Path:
     for file, module in modules.items():
         files[file], aliases[file] = weights.take(module, f"the {file}")
     return write_checkpoint(folder.parent, folder.name, files, {**notes, "aliases": aliases}, encoded)
+
+
+def warn_if_unsure(trainer: Trainer) -> None:
+    """Say that a run which goes on from the midst of this epoch may see other batches, if so."""
+    progress, call = trainer._progress, trainer._call
+    if isinstance(call, Mapping) or call is None or progress.stage != "train" or progress.batch in (0, progress.batches):
+        return
+    reason = unsure(call.batches)
+    if reason is not None:
+        warnings.warn(f"saved inside an epoch, a resumed run may go on with other batches: {reason}", stacklevel=4)
 
 
 def encode(captured: Mapping[str, Any]) -> tuple[Any, Encoder]:

@@ -654,6 +654,8 @@ class Trainer:
 
     def _begin_run(self, fit: Fit) -> None:
         """Forget what an earlier run left behind."""
+        if isinstance(self._call, Mapping):  # loaded: random numbers go on from there
+            fit.random = self._call["random"]
         self._call = fit
         self._progress.begin_run()
         self.unfinished = None
