@@ -86,7 +86,18 @@ def wheels(session: nox.Session) -> None:
 def full(session: nox.Session) -> None:
     """Run everything that .ci/run leaves out."""
     session.run("tox", "-m", "matrix", external=True)
+    _kill(session, 25)
     session.notify("wheels")
+
+
+@nox.session(python=False)
+def soak(session: nox.Session) -> None:
+    """Kill hundreds of processes, and compare what is resumed with what was never interrupted."""
+    _kill(session, 200)
+
+
+def _kill(session: nox.Session, times: int) -> None:
+    session.run("tox", "--", "tests/test_kills.py", "tests/test_torn_by_kills.py", "-rP", env={"FIT_KILLS": str(times)}, external=True)
 
 
 def _wheels(session: nox.Session, folder: Path) -> list[Path]:
@@ -104,7 +115,8 @@ def _expect(session: nox.Session, command: list[str], has: list[str], lacks: str
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what fit adds to a step, as ratios to the bare loop."""
+    """Measure what fit adds to a step and to data, as ratios to plain loops and loaders."""
     editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
     session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable)
-    session.run("python", "benchmarks/step.py", env={"OMP_NUM_THREADS": "1"})
+    for file in ("step.py", "resume.py"):
+        session.run("python", f"benchmarks/{file}", env={"OMP_NUM_THREADS": "1"})

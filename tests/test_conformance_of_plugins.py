@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 DECLARED = [
     name
     for package in [ROOT / "core", *sorted((ROOT / "plugins").glob("fit-*"))]
-    for name in tomllib.loads((package / "pyproject.toml").read_text())["project"]["entry-points"]["fit.plugins"]
+    for name in tomllib.loads((package / "pyproject.toml").read_text())["project"]["entry-points"].get("fit.plugins", {})
 ]
 CLASSES = [point.name for point in entry_points(group="fit.plugins") if point.name in DECLARED and isinstance(point.load(), type)]
 

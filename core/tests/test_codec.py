@@ -126,7 +126,7 @@ class Own:
         ),
         ([lambda: 0], r"cannot save it\[0\]: it is builtins.function"),
         ({"a": np.array(["x"])}, r"cannot save it\['a'\]: it is numpy.ndarray"),
-        (torch.eye(2).to_sparse_csr(), r"cannot save it: it is a tensor \(float32, sparse_csr\) that a checkpoint cannot hold"),
+        (torch.zeros(2, dtype=torch.complex128), r"cannot save it: it is a tensor \(complex128, strided\) that a checkpoint cannot hold"),
         ({Own(): 1}, "cannot save a key of it: it is"),
     ],
 )

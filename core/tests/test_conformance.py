@@ -162,7 +162,20 @@ class Environment:
         os.environ["FIT_TEST_LEFT_BEHIND"] = "1"
 
 
+class Unsaved:
+    """Lowers the loss more and more, and does not say how far it is."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @hookimpl
+    def on_loss_end(self, state: State) -> None:
+        self.count += 1
+        state.loss = state.loss / self.count
+
+
 BAD = {
+    Unsaved: "resumes",
     Misspelt: "registers",
     Broken: "registers",
     WaitingOtherwise: "no waits",

@@ -259,7 +259,7 @@ def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
         with pytest.raises(FitError, match="there is no checkpoint at"):
             find_checkpoint(tmp_path / name)
     (tmp_path / "manifest.json").write_text(json.dumps({"format": 1}))
-    with pytest.raises(FitError, match="is no checkpoint; if it is a run folder, the run kept none"):
+    with pytest.raises(FitError, match="is no checkpoint: manifest.json does not say what it holds"):
         find_checkpoint(tmp_path)
 
 

@@ -14,15 +14,12 @@ import torch
 
 from fit_core.errors import FitError, listed
 from fit_core.optimizers import names_of
-from fit_core.requests import BUILTIN
 from fit_core.streams import Streams
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
 
 PARTS = ("core", "call", "plugins")
-UNCOMPARED = (*BUILTIN, "progress", "save-last", "max-time")
-"""Plugins that change nothing in a run."""
 
 
 def capture(trainer: Trainer) -> dict[str, Any]:
@@ -77,11 +74,14 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
 def facts(trainer: Trainer, batches: int | None) -> dict[str, Any]:
     """Return what must be the same for a resumed run to be equal to one that was never interrupted.
 
+    Plugins that say `passive = True` change nothing in training, and may come and go.
+
     Args:
         trainer: as it was built.
         batches: of a training pass; None if unknown.
     """
-    plugins = {m.name: {key: str(value) for key, value in m.options.items()} for m in trainer.members if m.name not in UNCOMPARED}
+    active = [member for member in trainer.members if not getattr(member.plugin, "passive", False)]
+    plugins = {member.name: {key: str(value) for key, value in member.options.items()} for member in active}
     return {
         "seed": trainer.seed,
         "batches of an epoch": batches,

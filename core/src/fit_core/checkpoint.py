@@ -225,8 +225,10 @@ def verified(folder: Path) -> Checkpoint:
         raise Damaged(f"{folder} is damaged: {MANIFEST}: {error.strerror}") from None
     except ValueError as error:
         raise Damaged(f"{folder} is damaged: {MANIFEST} cannot be read ({error})") from None
+    if isinstance(manifest, dict) and "command" in manifest and "files" not in manifest:
+        raise FitError(f"{folder} is the folder of a run that has kept no checkpoint")
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise Damaged(f"{folder} is no checkpoint; if it is a run folder, the run kept none")
+        raise Damaged(f"{folder} is no checkpoint: {MANIFEST} does not say what it holds")
     if digest_of({key: value for key, value in manifest.items() if key != "sha256"}) != manifest.get("sha256"):
         raise Damaged(f"{folder} is damaged: {MANIFEST} is not as it was written")
     if manifest["format"] != FORMAT:

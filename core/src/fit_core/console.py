@@ -17,6 +17,7 @@ class Console:
     """Prints one line per epoch, and why a run stopped early."""
 
     name = "console"
+    passive = True
 
     @hookimpl
     def on_epoch_end(self, state: State, row: Mapping[str, float]) -> None:

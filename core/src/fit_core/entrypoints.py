@@ -38,6 +38,8 @@ KNOWN_PACKAGES = {
     "weight-decay": "fit-optim",
 }
 """Which package brings a name, for the advice in errors."""
+KNOWN_COMMANDS = {"checkpoints": "fit-tools", "verify-resume": "fit-tools"}
+"""Which package brings a command."""
 
 
 class Catalog:

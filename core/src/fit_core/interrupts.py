@@ -77,6 +77,7 @@ class MaxTime:
     """
 
     name = "max-time"
+    passive = True
 
     def __init__(self, limit: str | Every) -> None:
         self.limit = Every(limit)

@@ -40,7 +40,7 @@ class Checkpoints:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
         self._held: dict[str, set[str]] = {}
-        self._written: tuple[tuple[Any, ...], str] | None = None
+        self._written: tuple[tuple[Any, ...], str] = ((), "")
         self.resumed_from: str | None = None
 
     @property
@@ -54,7 +54,7 @@ class Checkpoints:
         Args:
             wanted: None for "step-00001200"; a number is added if there is one of this name.
         """
-        if self._written is not None and self._written[0] == self._here():
+        if self._is_written():
             return self._written[1]
         wanted = wanted or f"step-{self._trainer._progress.step:08}"
         number, name = 1, wanted
@@ -73,10 +73,9 @@ class Checkpoints:
             FitError: a batch is at work, or something cannot be saved.
             TrainingError: it cannot be written.
         """
-        here = self._here()
-        if self._written is None or self._written[0] != here:
+        if not self._is_written():
             folder = save(self._trainer, self.folder / (name or self.name()))
-            self._written = (here, folder.name)
+            self._written = (self._here(), folder.name)
         return self._written[1]
 
     def hold(self, owner: str, names: Iterable[str]) -> None:
@@ -95,6 +94,10 @@ class Checkpoints:
         """Let the small file `pointer` ("best", say) name a checkpoint."""
         point(self.folder, pointer, name)
 
+    def _is_written(self) -> bool:
+        """Whether a checkpoint was saved here already, and is still there."""
+        return self._written[0] == self._here() and (self.folder / self._written[1]).exists()
+
     def _here(self) -> tuple[Any, ...]:
         progress = self._trainer._progress
         return (progress.epoch, progress.batch, progress.batch_count, progress.step, progress.stage, progress.stop_reason)
@@ -107,6 +110,7 @@ class SaveLast:
     """
 
     name = "save-last"
+    passive = True
 
     def __init__(self) -> None:
         self._held: list[str] = []

@@ -11,7 +11,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -22,8 +22,11 @@ from torch.utils.data import (
     RandomSampler,
     Sampler,
     SequentialSampler,
+    Subset,
     SubsetRandomSampler,
+    TensorDataset,
     WeightedRandomSampler,
+    default_collate,
     get_worker_info,
 )
 
@@ -136,10 +139,11 @@ class StreamedDataset:
     def __init__(self, dataset: Any, collate_fn: Callable[[Any], Any]) -> None:
         self.dataset = dataset
         self.collate_fn = collate_fn
+        self.draws = not (collate_fn is default_collate and _only_indexes(dataset))
 
     def __getitem__(self, key: tuple[int, Any]) -> Any:
         seed, indices = key
-        with batch_stream(seed):
+        with batch_stream(seed) if self.draws else nullcontext():
             if not isinstance(indices, list):
                 samples = self.dataset[indices]
             elif getattr(self.dataset, "__getitems__", None):
@@ -193,14 +197,18 @@ def interrupts_blocked() -> Iterator[None]:
 
 @contextmanager
 def batch_stream(seed: int) -> Iterator[None]:
-    """Seed Python, numpy (if it is imported) and torch on the CPU; put their states back afterwards."""
-    python, cpu = random.getstate(), torch.get_rng_state()
+    """Seed Python, numpy (if it is imported) and torch on the CPU; put their states back afterwards.
+
+    In a worker process nothing else draws from them, so that nothing has to be put back.
+    """
     numpy: Any = sys.modules.get("numpy.random")
+    if get_worker_info() is not None:
+        _seed(seed, numpy)
+        yield
+        return
+    python, cpu = random.getstate(), torch.get_rng_state()
     numpy_state = numpy.get_state() if numpy else None
-    random.seed(seed)
-    torch.default_generator.manual_seed(seed)
-    if numpy:
-        numpy.seed(seed % 2**32)
+    _seed(seed, numpy)
     try:
         yield
     finally:
@@ -208,6 +216,20 @@ def batch_stream(seed: int) -> Iterator[None]:
         torch.set_rng_state(cpu)
         if numpy:
             numpy.set_state(numpy_state)
+
+
+def _seed(seed: int, numpy: Any) -> None:
+    random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if numpy:
+        numpy.seed(seed % 2**32)
+
+
+def _only_indexes(dataset: Any) -> bool:
+    """Tell a dataset that draws no random numbers: tensors, or a part of them."""
+    while type(dataset) is Subset:
+        dataset = dataset.dataset
+    return type(dataset) is TensorDataset
 
 
 def _sampler_of(loader: DataLoader[Any]) -> Any:

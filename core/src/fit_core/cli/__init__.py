@@ -11,7 +11,7 @@ import click
 
 from fit_core.cli import traces
 from fit_core.entrypoints import COMMANDS as GROUP
-from fit_core.entrypoints import Catalog, distribution, load
+from fit_core.entrypoints import KNOWN_COMMANDS, Catalog, distribution, load
 from fit_core.errors import FitError, Interrupted, did_you_mean, listed
 
 COMMANDS = {
@@ -38,7 +38,8 @@ class LazyGroup(click.Group):
         catalog = Catalog(GROUP)
         if name not in catalog:
             known = self.list_commands(ctx)
-            raise FitError(f"there is no command {name!r} (commands: {listed(known)}){did_you_mean(name, known)}")
+            brings = f"; try: pip install {KNOWN_COMMANDS[name]}" if name in KNOWN_COMMANDS else did_you_mean(name, known)
+            raise FitError(f"there is no command {name!r} (commands: {listed(known)}){brings}")
         point = catalog.find(name)
         loaded = load(point)
         if not isinstance(loaded, click.Command):

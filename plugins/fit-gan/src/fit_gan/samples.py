@@ -28,6 +28,7 @@ class Samples:
     """
 
     STEPS = 8
+    passive = True
 
     def __init__(
         self,

@@ -23,6 +23,8 @@ class CSV:
         path: the file; a relative one lies in the run folder.
     """
 
+    passive = True
+
     def __init__(self, path: Path = Path("history.csv")) -> None:
         self.path = path
         self._file: Path | None = None

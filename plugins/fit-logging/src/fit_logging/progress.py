@@ -20,6 +20,7 @@ class Progress:
     """
 
     replaces = ("console",)
+    passive = True
 
     def __init__(self) -> None:
         self._table = Table()
