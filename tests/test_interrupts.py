@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 import numpy, torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 from fit_core import Trainer, hookimpl
 
 class Noisy(Dataset):
@@ -32,6 +32,13 @@ class Noisy(Dataset):
     def __getitem__(self, i):
         inputs = torch.full((4,), i / 40) + torch.randn(4) * random.random() * numpy.random.rand()
         return inputs, i % 2
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        worker = get_worker_info()
+        for i in range(20):
+            time.sleep(0.02)
+            yield torch.full((4,), i / 40), (i + worker.id) % 2
 
 def pause(place):
     if os.environ.get("PAUSE") == place and not Path("paused").exists():
@@ -60,8 +67,9 @@ def build_trainer(epochs: int = 3):
     context = os.environ.get("CONTEXT")
     how = {"num_workers": 2, "persistent_workers": True, "multiprocessing_context": context} if context else {}
     load = partial(DataLoader, Noisy(), batch_size=8, **how)
+    train_data = DataLoader(Stream(), batch_size=8, num_workers=2) if "STREAM" in os.environ else load(shuffle=True)
     return Trainer(model, nn.CrossEntropyLoss(), partial(torch.optim.Adam, lr=0.01), metrics=["accuracy"], epochs=epochs,
-                   train_data=load(shuffle=True), val_data=load(), plugins=[Pause()])
+                   train_data=train_data, val_data=load(), plugins=[Pause()])
 """
 START = [sys.executable, "-P", "-m", "fit_core", "train", "script.py", "--seed", "3"]
 
@@ -138,6 +146,24 @@ def test_a_signal_ends_the_run_at_the_next_safe_point(
     assert f"resuming {run_folder(tmp_path).relative_to(tmp_path)} after epoch {where[0]}, batch {where[1]}" in resumed.stdout
     assert outcome(tmp_path) == expected
     assert not list(run_folder(tmp_path).glob("checkpoints/.*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_that_die_of_the_signal_are_no_error(number: int, tmp_path: Path) -> None:
+    """An `IterableDataset` is loaded by torch as it is: its workers get the signal too, and the loop may wait for them."""
+    ended = interrupted(tmp_path, number, PAUSE="batch", STREAM="1")
+    assert ended.returncode == 128 + number, ended.stderr
+    assert "go on with: fit train" in ended.stderr
+    assert "a resumed run may go on with other batches: it has no state_dict: what was seen is read again" in ended.stderr
+    assert "Traceback" not in ended.stderr, ended.stderr
+    at = latest(run_folder(tmp_path) / "checkpoints").manifest
+    assert (at["epoch"], at["batch"]) == (2, 3)
+    os.environ["STREAM"] = "1"
+    try:
+        resumed = run_fit("train", "script.py", "--resume", cwd=tmp_path)
+    finally:
+        del os.environ["STREAM"]
+    assert resumed.code == 0, resumed.stderr
 
 
 @pytest.mark.parametrize("place", ["batch", "saving"])

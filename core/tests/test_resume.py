@@ -398,3 +398,50 @@ def test_hooks_that_are_heard_again(tmp_path: Path) -> None:
     trainer(plugins=[SaveAt(tmp_path / "saved", 10)], val_data=None).fit(epochs=2)
     trainer(plugins=[SaveAt(tmp_path / "no", 0), Listener()], val_data=None).fit(epochs=2, resume=tmp_path / "saved", allow_changes=True)
     assert heard == [("fit", 2, 9, True), ("epoch", 2, 2, True), ("end", 2, 7, True)]
+
+
+OPTIMIZERS = [
+    optimizer
+    for name, optimizer in vars(torch.optim).items()
+    if isinstance(optimizer, type)
+    and issubclass(optimizer, torch.optim.Optimizer)
+    and name not in ("Optimizer", "SparseAdam", "LBFGS", "Muon")
+]
+
+
+@pytest.mark.parametrize(
+    "optimizer", [*OPTIMIZERS, partial(torch.optim.Adam, amsgrad=True, foreach=True), partial(torch.optim.AdamW, fused=True)]
+)
+def test_every_optimizer(optimizer: Any, tmp_path: Path) -> None:
+    check_everywhere(tmp_path, partial(trainer, optimizer=partial(optimizer, lr=0.01)), step=5, epochs=2)
+
+
+def test_sparse_gradients_of_an_open_window(tmp_path: Path) -> None:
+    tokens = torch.randint(0, 9, (27, 4), generator=torch.Generator().manual_seed(1))
+
+    def make(**changes: Any) -> Trainer:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Embedding(9, 3, sparse=True), nn.Flatten(), nn.Linear(12, 3))
+        dense = torch.optim.SGD(model[2].parameters(), lr=0.1)
+        sparse = torch.optim.SparseAdam(model[0].parameters(), lr=0.1)
+        return trainer(model=model, optimizer=[dense, sparse], accumulate=3, train_data=(tokens, ARRAYS[1]), val_data=None, **changes)
+
+    check_everywhere(tmp_path, make, step=2, epochs=2, batch_size=4)
+
+
+def test_a_lazy_model_and_a_frozen_part(tmp_path: Path) -> None:
+    def make(**changes: Any) -> Trainer:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.LazyLinear(5), nn.BatchNorm1d(5), nn.Linear(5, 3))
+        return trainer(model=model, **changes)
+
+    @hookimpl(specname="on_epoch_start")
+    def thaw(trainer: Trainer, state: State) -> None:
+        trainer.model[2].requires_grad_(state.epoch == 2)
+
+    check_everywhere(tmp_path, make, step=4, epochs=2)
+
+    def frozen(plugins: list[Any]) -> Trainer:
+        return trainer(plugins=[*plugins, ("thaw", thaw)])
+
+    check_everywhere(tmp_path, frozen, step=4, epochs=3)

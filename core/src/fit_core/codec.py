@@ -117,7 +117,8 @@ def decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         return torch.empty_strided(laid_out.shape, content[1], dtype=laid_out.dtype).copy_(laid_out)
     if tag == "$sparse":
         indices, values, shape, coalesced = content
-        return torch.sparse_coo_tensor(decode(indices, tensors), decode(values, tensors), shape, is_coalesced=coalesced)
+        parts = decode(indices, tensors), decode(values, tensors)
+        return torch.sparse_coo_tensor(*parts, shape, is_coalesced=coalesced, check_invariants=True)
     if tag in FROM_PAIRS:
         return FROM_PAIRS[tag]((decode(k, tensors), decode(v, tensors)) for k, v in content)
     if tag in FROM_ITEMS:

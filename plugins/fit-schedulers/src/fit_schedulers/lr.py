@@ -56,6 +56,7 @@ class LR:
         self.options = _checked(schedule, options)
         self._schedulers: dict[str, list[lr_scheduler.LRScheduler]] = {}
         self._origins: dict[str, int] = {}
+        self._totals: dict[str, int | None] = {}
         self._saved: Mapping[str, Any] = {}
 
     @property
@@ -73,6 +74,7 @@ class LR:
             return
         else:
             self._origins = {name: update.steps for name, update in state.updates.items()}
+        self._totals = {name: update.steps_total for name, update in state.updates.items()}
         self._schedulers = {
             name: [self._build(optimizer, update, saved if goes_on else {}, i) for i, optimizer in enumerate(update.optimizers)]
             for name, update in state.updates.items()
@@ -99,7 +101,7 @@ class LR:
         if self._saved:
             return dict(self._saved)
         schedulers = {name: [each.state_dict() for each in several] for name, several in self._schedulers.items()}
-        return {"origins": dict(self._origins), "schedulers": copy.deepcopy(schedulers)}
+        return {"origins": dict(self._origins), "totals": dict(self._totals), "schedulers": copy.deepcopy(schedulers)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned, once the next `fit` begins."""
@@ -113,6 +115,8 @@ class LR:
             scheduler.load_state_dict(copy.deepcopy(saved["schedulers"][update.name][place]))
             for group, values in zip(optimizer.param_groups, before, strict=True):
                 group.update(values)
+            if isinstance(scheduler, lr_scheduler.LambdaLR) and saved["totals"].get(update.name) != update.steps_total:
+                _stretch(scheduler)  # the run is longer now, or shorter
         return scheduler
 
     def _begin(self, optimizer: Optimizer, update: Update) -> lr_scheduler.LRScheduler:
@@ -137,6 +141,12 @@ class LR:
 
     def _own(self, steps: int) -> Schedule:
         return cosine(steps) if self.schedule == "cosine" else constant()
+
+
+def _stretch(scheduler: lr_scheduler.LambdaLR) -> None:
+    """Set the rates that a schedule has at the step it is at."""
+    for group, base, factor in zip(scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+        group["lr"] = base * factor(scheduler.last_epoch)
 
 
 def _checked(schedule: str, options: dict[str, Any]) -> dict[str, Any]:
