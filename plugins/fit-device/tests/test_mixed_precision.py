@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fit_core import FitError, State, Trainer, hookimpl
-from fit_core.testing import tiny_batches, tiny_trainer
+from fit_core.testing import check_resume, tiny_batches, tiny_trainer
 from fit_device import Autocast, GradScaler
 
 
@@ -70,3 +70,11 @@ def test_the_scale_can_be_saved() -> None:
 def test_a_closure_cannot_be_scaled() -> None:
     with pytest.raises(FitError, match="grad-scaler cannot scale update 'main': its optimizer evaluates the batch several times"):
         tiny_trainer(plugins=[GradScaler()], optimizer=partial(torch.optim.LBFGS, lr=0.1)).fit(epochs=1)
+
+
+def test_a_scale_goes_on_where_it_was() -> None:
+    def make() -> Trainer:
+        scaler = GradScaler(init_scale=64.0, growth_interval=3)
+        return tiny_trainer(plugins=["autocast", scaler, overflowing({2, 5})], train_data=tiny_batches(4), seed=1)
+
+    check_resume(make, epochs=2, at=[1, 3, 4, 5])
