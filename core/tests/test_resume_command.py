@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from fit_core.cli import main
 from fit_core.testing import Outcome, run_fit
 
 SCRIPT = """
@@ -199,3 +202,32 @@ def test_a_run_that_stopped_itself_is_finished(folder: Path) -> None:
     again = train(folder, "--resume", "mine", "--epochs", "9")
     assert again.stdout.startswith("mine stopped itself (val_loss has not improved"), again.stdout
     assert "epoch 3" not in again.stdout
+
+
+def test_handlers_of_signals_are_put_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "script", raising=False)
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD]
+    before = [signal.getsignal(number) for number in numbers]
+    seen: list[object] = []
+    (folder / "script.py").write_text(SCRIPT.replace("raise RuntimeError", "import signal, os; os.kill(os.getpid(), signal.SIGINT); str"))
+    monkeypatch.setenv("HALT", "6")
+    assert main(["train", "script.py", "-q"]) == 130
+    seen.append([signal.getsignal(number) for number in numbers])
+    monkeypatch.setenv("HALT", "-1")
+    assert main(["train", "script.py", "-q", "--resume"]) == 0
+    seen.append([signal.getsignal(number) for number in numbers])
+    assert seen == [before, before]
+    del sys.modules["script"]
+
+
+def test_the_guard_leaves_a_checkpoint(folder: Path) -> None:
+    bad = SCRIPT.replace("def on_batch_end(self, state)", "def on_backward_end(self, trainer, state)")
+    (folder / "script.py").write_text(bad.replace('raise RuntimeError("halt")', "trainer.model.weight.grad.fill_(float('nan'))"))
+    stopped = train(folder, "--run-dir", "mine", halt=6)
+    assert (stopped.code, len(stopped.stderr.splitlines())) == (1, 1)
+    assert "gradient of weight is not finite" in stopped.stderr
+    resumed = train(folder, "--resume", "mine")
+    assert resumed.stdout.startswith("resuming mine after epoch 1, batch 4, step 4"), resumed.stderr
+    assert resumed.code == 0
