@@ -17,6 +17,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from fit_core import FitError, State, Trainer, TrainingError, Update, hookimpl
+from fit_core.checkpoint import remove_drafts
+from fit_core.saving import SaveLast
 from fit_core.testing import tiny_batches, tiny_trainer
 
 Rows = list[dict[str, float]]
@@ -445,3 +447,45 @@ def test_a_lazy_model_and_a_frozen_part(tmp_path: Path) -> None:
         return trainer(plugins=[*plugins, ("thaw", thaw)])
 
     check_everywhere(tmp_path, frozen, step=4, epochs=3)
+
+
+def test_a_stop_before_the_first_batch_is_saved(tmp_path: Path) -> None:
+    for hook in ("on_epoch_start", "on_train_epoch_start"):
+
+        @hookimpl(specname=hook)
+        def enough(trainer: Trainer, state: State) -> None:
+            if state.epoch == 2:
+                trainer.stop("enough")
+
+        folder = tmp_path / hook
+        first = trainer(run_dir=folder, plugins=[("enough", enough), SaveLast()])
+        first.fit(epochs=3)
+        again = trainer(run_dir=folder, plugins=[("enough", enough), SaveLast()])
+        assert len(again.fit(epochs=3, resume="auto")) == 1
+        assert again.current_state().step == 7
+
+
+def test_what_was_saved_before_a_load_is_saved_anew(tmp_path: Path) -> None:
+    first = trainer(run_dir=tmp_path)
+    first.fit(epochs=1)
+    first.save(tmp_path / "one")
+    first.fit(epochs=1)
+    old = first.checkpoints.save()
+    first.load(tmp_path / "one")
+    first.updates["main"].optimizer.param_groups[0]["lr"] = 0.5
+    first.fit(epochs=1)
+    new = first.checkpoints.save()
+    assert new != old
+    other = trainer()
+    other.load(tmp_path / "checkpoints" / new)
+    assert left_by(other)["weights"] == left_by(first)["weights"]
+
+
+def test_what_was_replaced_is_put_back(tmp_path: Path) -> None:
+    first = trainer(run_dir=tmp_path)
+    first.fit(epochs=1)
+    name = first.checkpoints.save()
+    (tmp_path / "checkpoints" / name).rename(tmp_path / "checkpoints" / f".{name}.99.old")
+    (tmp_path / "checkpoints" / ".step-1.99").mkdir()
+    remove_drafts(tmp_path / "checkpoints")
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [name]

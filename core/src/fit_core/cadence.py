@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from fit_core.errors import FitError, did_you_mean
-from fit_core.state import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -268,31 +267,47 @@ class Delay(Gate):
 COUNTS = {"step": attrgetter("step"), "batch": attrgetter("batch_count"), "epoch": attrgetter("epoch")}
 
 
+class Counts(Protocol):
+    """Counters of a run, such as a `State` has them."""
+
+    @property
+    def step(self) -> int:
+        """Finished steps."""
+
+    @property
+    def batch_count(self) -> int:
+        """Batches over all epochs."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch at work."""
+
+
 class Due:
-    """When the loop itself does something: after a batch, or at the end of an epoch.
+    """When something is done at safe points: after a batch, or at the end of an epoch.
 
     Args:
         interval: how often.
         progress: of the run; the counting goes on from where it is.
     """
 
-    def __init__(self, interval: str | Every, progress: Progress) -> None:
+    def __init__(self, interval: str | Every, progress: Counts) -> None:
         interval = Every(interval)
         self.per_epoch = interval.unit == "epoch"
-        self._read: Callable[[Progress], float] = COUNTS.get(interval.unit, lambda _: time.monotonic())
+        self._read: Callable[[Counts], float] = COUNTS.get(interval.unit, lambda _: time.monotonic())
         self._gate = Gate(Cadence("every", interval))
         self._gate.start()
         self._gate.advance(self._read(progress))
 
-    def after_batch(self, progress: Progress) -> bool:
+    def after_batch(self, progress: Counts) -> bool:
         """Whether it is due now that a batch is done."""
         return not self.per_epoch and self._read(progress) >= self._gate.next
 
-    def after_epoch(self, progress: Progress) -> bool:
+    def after_epoch(self, progress: Counts) -> bool:
         """Whether it is due now that an epoch's training is done."""
         return self.per_epoch and self._read(progress) >= self._gate.next
 
-    def advance(self, progress: Progress) -> None:
+    def advance(self, progress: Counts) -> None:
         """Count on, now that it is done."""
         self._gate.advance(self._read(progress))
 

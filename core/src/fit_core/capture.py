@@ -64,6 +64,7 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     trainer.history[:] = [dict(row) for row in core["history"]]
     trainer._streams = Streams(core["streams"])
     trainer._call = state["call"]
+    trainer.checkpoints.forget()
     present = {member.name: member for member in trainer.members}
     for name, own in state["plugins"].items():
         if name in present:

@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,10 @@ LONGEST_POINTER = 256
 
 class Damaged(TrainingError):
     """A checkpoint is not as it was written."""
+
+
+class WriteError(TrainingError):
+    """The disk is at fault; what was there before is whole."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def write_checkpoint(
         The folder.
 
     Raises:
-        TrainingError: it cannot be written; then nothing is left of it.
+        WriteError: it cannot be written; then nothing is left of it.
     """
     draft, final, old = parent / f".{name}.{os.getpid()}", parent / name, parent / f".{name}.{os.getpid()}.old"
     try:
@@ -112,7 +116,7 @@ def write_checkpoint(
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or error
-        raise TrainingError(f"cannot write the checkpoint {final}: {why}; nothing older was removed") from error
+        raise WriteError(f"cannot write the checkpoint {final}: {why}; nothing older was removed") from error
     return final
 
 
@@ -135,7 +139,11 @@ def removed_on_error(folder: Path) -> Iterator[None]:
 
 
 def point(parent: Path, pointer: str, name: str) -> None:
-    """Let the small file `pointer` name a checkpoint, replacing it as a whole."""
+    """Let the small file `pointer` name a checkpoint, replacing it as a whole.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
     draft = parent / f".{pointer}.{os.getpid()}"
     try:
         draft.write_text(name + "\n")
@@ -143,8 +151,9 @@ def point(parent: Path, pointer: str, name: str) -> None:
         draft.replace(parent / pointer)
         sync(parent)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise TrainingError(f"cannot write {parent / pointer}: {error.strerror}") from error
+        with suppress(OSError):
+            draft.unlink()
+        raise WriteError(f"cannot write {parent / pointer}: {error.strerror}") from error
 
 
 def find_checkpoint(path: Path) -> Checkpoint:
@@ -254,17 +263,27 @@ def followed(path: Path) -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Remove a checkpoint: at once for whoever looks, then from the disk."""
+    """Remove a checkpoint: at once for whoever looks, then from the disk.
+
+    Raises:
+        WriteError: it cannot be removed.
+    """
     gone = folder.with_name(f".{folder.name}.{os.getpid()}.gone")
     try:
         folder.rename(gone)
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise WriteError(f"cannot remove the checkpoint {folder}: {error.strerror}") from error
     shutil.rmtree(gone, ignore_errors=True)
 
 
 def remove_drafts(parent: Path) -> None:
-    """Remove what processes left in a folder of checkpoints that were killed while they saved."""
+    """Remove what processes left in a folder of checkpoints that were killed while they saved; put back what one was replacing."""
+    for old in parent.glob(".*.old"):
+        name = old.name[1:].rsplit(".", 2)[0]
+        if not (parent / name).exists():
+            old.rename(parent / name)
     for path in parent.glob(".*") if parent.is_dir() else []:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

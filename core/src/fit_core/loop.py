@@ -44,14 +44,12 @@ class Fit:
         self.trainer = trainer
         self.batches = batches
         self.validation = validation
-        self.length = length
+        self.length, self.origin = length, Origin()
         self.val_due = val_due
         self.val_values: Row = {}
         self.last_step = math.inf
-        self.before = 0
+        self.before = self.steps_before = 0
         self.began = 0.0
-        self.steps_before = 0
-        self.origin = Origin()
         self.random: Mapping[str, Any] | None = None
         self.progress = trainer._progress
         self.meter = Meter(trainer.metrics)
@@ -147,6 +145,8 @@ class Fit:
             self.validate_if_due()  # what was abandoned when the run was interrupted
         if not self.pass_over() and (not progress.batch or progress.batch != progress.batches):
             self.train_batches()
+        elif progress.stop_reason is not None:  # asked for before the first batch
+            self.safe_point()
         over = progress.stop_reason is None or progress.batch == progress.batches or progress.step >= self.last_step
         complete = over and not progress.interrupted
         if complete:

@@ -16,9 +16,9 @@ from torch.nn.parameter import is_lazy
 
 from fit_core import weights
 from fit_core.capture import PARTS, capture, facts
-from fit_core.checkpoint import FOLDER, Checkpoint, find_checkpoint, point, remove, write_checkpoint
+from fit_core.checkpoint import FOLDER, Checkpoint, WriteError, find_checkpoint, point, remove, write_checkpoint
 from fit_core.codec import Encoder
-from fit_core.errors import FitError, TrainingError
+from fit_core.errors import FitError
 from fit_core.hookspecs import hookimpl
 from fit_core.position import unsure
 from fit_core.state import State
@@ -45,8 +45,19 @@ class Checkpoints:
 
     @property
     def folder(self) -> Path:
-        """Where they lie: `checkpoints` in the run folder, which is made if need be."""
-        return self._trainer.ensure_run_dir() / FOLDER
+        """Where they lie: `checkpoints` in the run folder, which is made if need be.
+
+        Raises:
+            WriteError: it cannot be made.
+        """
+        try:
+            return self._trainer.ensure_run_dir() / FOLDER
+        except FitError as error:
+            raise WriteError(str(error)) from error
+
+    def forget(self) -> None:
+        """Forget what was saved where: a run begins, or goes on from elsewhere."""
+        self._written = ((), "")
 
     def name(self, wanted: str | None = None) -> str:
         """Return the name that a checkpoint gets which is saved now: that of one which was saved here already, or a free one.
@@ -56,7 +67,10 @@ class Checkpoints:
         """
         if self._is_written():
             return self._written[1]
-        wanted = wanted or f"step-{self._trainer._progress.step:08}"
+        return self.free(wanted or f"step-{self._trainer._progress.step:08}")
+
+    def free(self, wanted: str) -> str:
+        """Return a name that no checkpoint has: the wanted one, or that with a number."""
         number, name = 1, wanted
         while (self.folder / name).exists():
             number += 1
@@ -71,7 +85,7 @@ class Checkpoints:
 
         Raises:
             FitError: a batch is at work, or something cannot be saved.
-            TrainingError: it cannot be written.
+            WriteError: it cannot be written.
         """
         if not self._is_written():
             folder = save(self._trainer, self.folder / (name or self.name()))
@@ -114,7 +128,7 @@ class SaveLast:
 
     def __init__(self) -> None:
         self._held: list[str] = []
-        self._failed: TrainingError | None = None
+        self._failed: WriteError | None = None
 
     @hookimpl(trylast=True)
     def on_fit_start(self, trainer: Trainer, state: State) -> None:
@@ -128,7 +142,7 @@ class SaveLast:
                 weights.checked(module, f"the {file}", lazy=True)
             if not any(is_lazy(p) for module in trainer.named_modules().values() for p in module.parameters()):
                 self._save(trainer)
-        except TrainingError:
+        except WriteError:
             raise
         except FitError as error:
             raise FitError(f"{error}; or train with --no-save") from None
@@ -139,7 +153,7 @@ class SaveLast:
             try:
                 self._save(trainer)
                 self._failed = None
-            except TrainingError as error:
+            except WriteError as error:
                 self._failed = error
                 warnings.warn(f"{error}; the run goes on", stacklevel=2)
 
@@ -173,7 +187,7 @@ def save(trainer: Trainer, folder: Path, weights_only: bool = False) -> Path:
 
     Raises:
         FitError: a batch is at work, or something cannot be saved; the message names it.
-        TrainingError: it cannot be written.
+        WriteError: it cannot be written.
     """
     modules = dict(trainer.named_modules())
     state = trainer.current_state()

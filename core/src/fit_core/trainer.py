@@ -657,6 +657,7 @@ class Trainer:
         if isinstance(self._call, Mapping):  # loaded: random numbers go on from there
             fit.random = self._call["random"]
         self._call = fit
+        self.checkpoints.forget()
         self._progress.begin_run()
         self.unfinished = None
         self._control = Control()
