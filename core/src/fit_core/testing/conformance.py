@@ -31,6 +31,7 @@ from fit_core.modes import random_states_aside, set_seed
 from fit_core.plugins import Member
 from fit_core.state import State
 from fit_core.testing.kit import tiny_batches, tiny_trainer
+from fit_core.testing.resume import ResumeDiffers, check_resume
 from fit_core.trainer import Trainer
 
 
@@ -98,10 +99,12 @@ def check_plugin(plugin: Any, make: Callable[[], dict[str, Any]] = dict, **setti
 
 
 def failures(plugin: Any, make: Callable[[], dict[str, Any]] = dict, **settings: Any) -> dict[str, str]:
-    """Return what each check that failed has to say, by its name. Checks after a failed "registers" are not run."""
+    """Return what each check that failed has to say, by its name. Checks that can only fail after another one are not run."""
     subject = Subject(plugin, settings, make)
     failed: dict[str, str] = {}
     for name, check in CHECKS.items():
+        if failed.keys() & NEEDS.get(name, {"registers"}):
+            continue
         try:
             check(subject)
         except CheckFailed as error:
@@ -109,8 +112,6 @@ def failures(plugin: Any, make: Callable[[], dict[str, Any]] = dict, **settings:
         except Exception as error:  # whatever a plugin raises is what the check has to say
             notes = "; ".join(getattr(error, "__notes__", ()))
             failed[name] = f"{type(error).__name__}: {error} ({notes})" if notes else f"{type(error).__name__}: {error}"
-        if "registers" in failed:
-            break
     return failed
 
 
@@ -297,6 +298,14 @@ def _process_state() -> dict[str, Any]:
     }
 
 
+def resumes(subject: Subject) -> None:
+    """A run that is interrupted, and resumed by another instance, is equal to the bit to one that is not."""
+    try:
+        check_resume(lambda: subject.trainer(batches=4, seed=1))
+    except ResumeDiffers as error:
+        raise CheckFailed(str(error)) from None
+
+
 CHECKS: dict[str, Callable[[Subject], None]] = {
     "registers": registers,
     "calls per step": calls_per_step,
@@ -304,5 +313,8 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "state round trip": state_round_trip,
     "torn down": torn_down,
     "global state": global_state,
+    "resumes": resumes,
 }
 """Every check by name, in the order in which they run."""
+NEEDS = {"resumes": {"registers", "state round trip"}}
+"""Checks that are not run after others have failed; without an entry: after "registers"."""

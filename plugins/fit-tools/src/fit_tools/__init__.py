@@ -1,0 +1,1 @@
+"""fit-tools: commands that are not needed to train."""
