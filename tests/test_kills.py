@@ -119,7 +119,7 @@ def outcome(folder: Path) -> dict[str, Any]:
         "updates": repr(core["updates"]),
         "counters": (core["step"], core["batch_count"]),
         "plugins": {name: repr(plugins[name]) for name in ("lr", "early-stopping")},
-        "random": repr(checkpoint.state()["call"]["random"]),
+        "random": repr(core["random"]),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -83,7 +84,7 @@ def left_by(trainer: Trainer) -> dict[str, Any]:
         "history": comparable(core["history"]),
         "updates": repr(core["updates"]),
         "counters": (core["epoch"], core["step"], core["batch_count"]),
-        "random": repr(state["call"]["random"]),
+        "random": repr(core["random"]),
     }
 
 
@@ -270,7 +271,8 @@ def test_what_differs_is_listed(tmp_path: Path) -> None:
     other = partial(trainer, seed=4, accumulate=2, plugins=[Draws("two", 0.1)], optimizer=torch.optim.SGD, train_data=tiny_batches(2))
     said = (
         "saved was made otherwise: seed was 3, now 4; batches of an epoch was 7, now 2; accumulate was 1, now 2; "
-        "optimizer 'main' was Adam, now SGD; plugin 'two' is new; plugin 'one' is gone. Go on with allow_changes=True (--allow-changes)"
+        "optimizer 'main' was Adam(lr=0.01), now SGD(lr=0.001); plugin 'two' is new; plugin 'one' is gone. "
+        "Go on with allow_changes=True (--allow-changes)"
     )
     with pytest.raises(FitError) as caught:
         other().fit(epochs=2, resume=tmp_path / "saved")
@@ -489,3 +491,201 @@ def test_what_was_replaced_is_put_back(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / ".step-1.99").mkdir()
     remove_drafts(tmp_path / "checkpoints")
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [name]
+
+
+def test_a_folder_that_is_no_checkpoint_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "thesis.txt").write_text("years of work")
+    (tmp_path / "file").write_text("work")
+    for name in ("notes", "file"):
+        with pytest.raises(FitError, match=f"{name} is there, and is no checkpoint; choose another path"):
+            trainer().save(tmp_path / name)
+    assert (tmp_path / "notes" / "thesis.txt").read_text() == "years of work"
+    trainer().save(tmp_path / "own")
+    trainer().save(tmp_path / "own")
+
+
+def test_a_draft_of_a_living_process_is_left_alone(tmp_path: Path) -> None:
+    for name in (f".step-1.{os.getppid()}", ".step-2.999999", ".step-3.999999.gone", ".hidden"):
+        (tmp_path / name).mkdir()
+    remove_drafts(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", f".step-1.{os.getppid()}"]
+
+
+class Top:
+    """A metric without `state_dict`, with a function among its attributes."""
+
+    name = "top"
+    higher_is_better = True
+
+    def __init__(self) -> None:
+        self.function = lambda outputs: outputs.amax(1)
+        self.reset()
+
+    def reset(self) -> None:
+        self.total, self.seen = torch.zeros(()), 0
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        self.total = self.total + self.function(outputs).sum()
+        self.seen += len(targets)
+
+    def compute(self) -> float:
+        return float(self.total) / self.seen
+
+    def merge(self, other: Any) -> None:
+        self.total, self.seen = self.total + other.total, self.seen + other.seen
+
+
+def test_a_metric_without_state_dict_goes_on(tmp_path: Path) -> None:
+    check_everywhere(tmp_path, lambda **changes: trainer(metrics=[Top()], **changes), step=3, epochs=2)
+
+
+def test_a_metric_that_cannot_be_saved_is_found_before_the_first_epoch(tmp_path: Path) -> None:
+    class Bad(Top):
+        def reset(self) -> None:
+            super().reset()
+            self.handle = object()
+
+    with pytest.raises(FitError, match=r"cannot save metrics\['top'\]\['handle'\]: it is builtins.object.*; or train with --no-save"):
+        trainer(metrics=[Bad()], run_dir=tmp_path, plugins=[SaveLast()]).fit(epochs=1)
+
+
+class Told(Counting):
+    """Takes a loaded position up in the next pass only."""
+
+    def __iter__(self) -> Iterator[Any]:
+        start, self.loaded = getattr(self, "loaded", 0), 0
+        for self.at in range(start + 1, 29):
+            yield ARRAYS[0][(self.at - 1) % 27], ARRAYS[1][(self.at - 1) % 27]
+
+    def __len__(self) -> int:
+        return 28
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.loaded = state["at"]
+
+
+def test_data_that_tells_its_position_at_the_end_of_a_pass(tmp_path: Path) -> None:
+    check_everywhere(tmp_path, lambda **changes: trainer(train_data=DataLoader(Told(), batch_size=4), **changes), epochs=2)
+
+
+def test_the_best_is_restored_again_when_a_finished_run_is_resumed(tmp_path: Path) -> None:
+    def make() -> Trainer:
+        return trainer(run_dir=tmp_path, plugins=["checkpoint:restore_best=true,monitor=val_loss,mode=max"])
+
+    pytest.importorskip("fit_checkpoint")
+    first = make()
+    first.fit(epochs=4, resume="auto")
+    again = make()
+    again.fit(epochs=4, resume="auto")
+    assert again.evaluate() == first.evaluate()
+
+
+def test_a_state_from_before_any_fit(tmp_path: Path) -> None:
+    first = trainer()
+    blank = first.state_dict()
+    first.save(tmp_path / "blank")
+    rows = comparable(first.fit(epochs=2))
+    first.load_state_dict(blank)
+    assert comparable(first.fit(epochs=2)) == rows
+    first.load(tmp_path / "blank")
+    assert comparable(first.fit(epochs=2)) == rows
+    assert (first.current_state().step, first.updates["main"].steps) == (14, 14)
+
+
+def test_load_forgets_how_the_run_before_ended(tmp_path: Path) -> None:
+    @hookimpl(specname="on_batch_end")
+    def fail(state: State) -> None:
+        if state.batch_count == 9:
+            raise ValueError("halt")
+
+    first = trainer(plugins=[("fail", fail), SaveAt(tmp_path / "saved", 3)])
+    with pytest.raises(ValueError, match="halt"):
+        first.fit(epochs=2)
+    first.load(tmp_path / "saved")
+    first.save(tmp_path / "again")
+    state = first.current_state()
+    assert (state.interrupted, state.stop_reason, state.step) == (False, None, 3)
+
+
+def test_random_numbers_of_an_epoch_are_those_of_its_beginning(tmp_path: Path) -> None:
+    class PerEpoch:
+        name = "per-epoch"
+        factor = 1.0
+
+        @hookimpl
+        def on_epoch_start(self, trainer: Trainer) -> None:
+            self.factor = float(torch.rand((), generator=trainer.generator(self)))
+
+        @hookimpl
+        def on_loss_end(self, state: State) -> None:
+            state.loss = state.loss * self.factor
+
+    check_everywhere(tmp_path, lambda plugins: trainer(plugins=[*plugins, PerEpoch()]), step=3, epochs=2)
+
+
+def test_a_validation_that_is_left_is_ended(tmp_path: Path) -> None:
+    class Swap:
+        """Swaps other weights in for validation, and out again."""
+
+        @hookimpl
+        def on_eval_start(self, trainer: Trainer) -> None:
+            self.kept = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+            trainer.model[0].weight.data.zero_()
+
+        @hookimpl
+        def on_eval_end(self, trainer: Trainer) -> None:
+            trainer.model.load_state_dict(self.kept)
+
+        @hookimpl
+        def on_eval_batch_end(self, trainer: Trainer, state: State) -> None:
+            if (state.epoch, state.batch, state.resumed) == (2, 1, False):
+                trainer.interrupt("in validation")
+
+    first = trainer(plugins=[Swap()])
+    first.fit(epochs=3)
+    first.save(tmp_path / "saved")
+    resumed = trainer(plugins=[Swap()])
+    resumed.fit(epochs=3, resume=tmp_path / "saved")
+
+    class Quiet(Swap):
+        @hookimpl
+        def on_eval_batch_end(self) -> None:
+            pass
+
+    whole = trainer(plugins=[("swap", Quiet())])
+    whole.fit(epochs=3)
+    assert left_by(resumed) == left_by(whole)
+
+
+def test_tensors_of_a_wrapper_are_not_lost_silently() -> None:
+    class Scaled(nn.Module):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__()
+            self.model, self.scale = model, nn.Parameter(torch.ones(()))
+
+    @hookimpl(specname="prepare_model")
+    def wrap(trainer: Trainer) -> nn.Module:
+        return Scaled(trainer.model)
+
+    with pytest.raises(FitError, match=r"a module with tensors of its own \(scale\), which would not be saved: put them into the model"):
+        trainer(plugins=[("wrap", wrap)]).fit(epochs=1)
+
+
+def test_what_is_refused_changes_nothing(tmp_path: Path) -> None:
+    first = trainer()
+    first.fit(epochs=1)
+    first.save(tmp_path / "saved")
+    model = net()
+    groups = [{"params": model[0].parameters()}, {"params": model[3].parameters()}]
+    other = trainer(model=model, optimizer=torch.optim.Adam(groups, lr=0.01))
+    before = {name: value.tolist() for name, value in model.state_dict().items()}
+    with pytest.raises(FitError, match="the saved state of update 'main' does not fit Adam"):
+        other.fit(epochs=2, resume=tmp_path / "saved")
+    assert {name: value.tolist() for name, value in model.state_dict().items()} == before
+
+
+def test_a_limit_below_where_the_run_is(tmp_path: Path) -> None:
+    trainer(plugins=[SaveAt(tmp_path / "saved", 3)]).fit(epochs=2)
+    again = trainer(plugins=[SaveAt(tmp_path / "no", 0)])
+    assert len(again.fit(epochs=2, limit_batches=1, resume=tmp_path / "saved", allow_changes=True)) == 2

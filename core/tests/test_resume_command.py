@@ -184,7 +184,7 @@ def test_weights_begin_a_new_run(folder: Path) -> None:
 def test_a_time_limit_interrupts(folder: Path) -> None:
     short = train(folder, "--run-dir", "mine", "--max-time", "0.001 s")
     assert short.code == 0, short.stderr
-    assert "fit: interrupted in epoch 1, batch 1 (train) by the time limit of 0.001 seconds is over; go on with: fit train script.py" in (
+    assert "fit: interrupted in epoch 1, batch 1 (train) by the time limit of 0.001 seconds; go on with: fit train script.py" in (
         short.stderr
     )
     assert json.loads((folder / "mine" / "manifest.json").read_text())["status"] == "interrupted"
@@ -231,3 +231,57 @@ def test_the_guard_leaves_a_checkpoint(folder: Path) -> None:
     resumed = train(folder, "--resume", "mine")
     assert resumed.stdout.startswith("resuming mine after epoch 1, batch 4, step 4"), resumed.stderr
     assert resumed.code == 0
+
+
+def test_fits_own_options_are_those_of_the_run(folder: Path) -> None:
+    script = SCRIPT.replace("epochs: int = 3", "").replace("epochs=epochs", "epochs=2").replace("width: int = 3, ", "width: int = 3")
+    (folder / "script.py").write_text(script)
+    begun = train(folder, "--run-dir", "mine", "--epochs", "4", "--accumulate", "2", "--limit-batches", "3", halt=5)
+    assert begun.code == 1
+    resumed = train(folder, "--resume", "mine")
+    assert resumed.code == 0, resumed.stderr
+    assert "epoch 4/4" in resumed.stdout
+    manifest = json.loads((folder / "mine" / "manifest.json").read_text())
+    assert (manifest["epochs"], manifest["fit"]) == (4, {"epochs": 4, "accumulate": 2, "limit_batches": 3})
+
+
+def test_a_resume_that_is_refused_leaves_the_run_as_it_was(folder: Path) -> None:
+    assert train(folder, "--run-dir", "mine").code == 0
+    before = (folder / "mine" / "manifest.json").read_bytes()
+    assert train(folder, "--resume", "mine", "--accumulate", "3", "--epochs", "4").code == 2
+    assert (folder / "mine" / "manifest.json").read_bytes() == before
+
+
+def test_another_script_of_the_same_name_is_another_script(folder: Path) -> None:
+    assert train(folder, halt=6).code == 1
+    (folder / "below").mkdir()
+    (folder / "below" / "script.py").write_text(SCRIPT)
+    other = run_fit("train", "below/script.py", "--resume", cwd=folder)
+    assert (other.code, "there is no run of below/script.py" in other.stderr) == (2, True)
+
+
+def test_a_number_of_a_process_that_came_again(folder: Path) -> None:
+    assert train(folder, "--run-dir", "mine", halt=6).code == 1
+    file = folder / "mine" / "manifest.json"
+    process = {"host": platform.node(), "pid": os.getpid(), "since": "0"}
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "running", "process": process, "resumed": None}))
+    assert train(folder, "--resume", "mine").code == 0
+
+
+def test_a_signal_after_the_last_batch_is_not_forgotten(folder: Path) -> None:
+    late = SCRIPT.replace("def on_batch_end(self, state)", "def on_fit_end(self, state)").replace(
+        'raise RuntimeError("halt")', "os.kill(os.getpid(), 15)"
+    )
+    (folder / "script.py").write_text(late)
+    ended = train(folder, "--run-dir", "mine", halt=12)
+    assert ended.code == 143, ended.stderr
+    assert "interrupted at the end of epoch 3 by SIGTERM; go on with: fit train script.py --resume mine" in ended.stderr
+    assert json.loads((folder / "mine" / "manifest.json").read_text())["status"] == "interrupted"
+    resumed = train(folder, "--resume", "mine")
+    assert (resumed.code, "test_loss" in resumed.stdout) == (0, True)
+
+
+def test_rubbish_as_weights(folder: Path) -> None:
+    (folder / "x.pt").write_text("hello")
+    assert train(folder, "--weights", "x.pt").stderr.startswith("fit: x.pt holds no plain state dict")
+    assert train(folder, "--run-dir", ".", "--epochs", "1").code == 0

@@ -110,7 +110,7 @@ class Keep:
     assert again.code == 0, again.stderr
     assert f"skipped: {last.relative_to(tmp_path)} is damaged: model.safetensors is not as it was written" in again.stderr
     assert f"({first.name})" in again.stdout
-    assert json.loads((done.run_dir / "manifest.json").read_text())["resumed"][0]["from"] == first.name
+    assert json.loads((done.run_dir / "manifest.json").read_text())["resumed"][0]["from"] == str(first.relative_to(tmp_path))
 
 
 def test_what_was_being_replaced_is_found(tmp_path: Path) -> None:

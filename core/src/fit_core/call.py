@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fit_core.data import length
-from fit_core.modes import flags_of, random_states, set_flags
+from fit_core.modes import flags_of, set_flags
 from fit_core.position import load_state, state_of
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ def save_call(fit: Fit) -> dict[str, Any]:
         "open": {name: update.open_state() for name, update in fit.state.updates.items()},
         "flags": flags_of(trainer.named_modules()),
         "data": state_of(fit.batches),
-        "random": {"states": random_states(fit.state.device), "streams": dict(progress.streams)},
     }
 
 
@@ -94,8 +93,9 @@ def load_call(fit: Fit, call: Mapping[str, Any]) -> None:
         if name in call["open"]:
             update.load_open_state(call["open"][name])
     set_flags(trainer.named_modules(), call["flags"])
-    load_state(fit.batches, call["data"])
-    fit.random = call["random"]
+    load_state(fit.batches, call["data"], complete=progress.stage != "train")
+    if call["stopped"] is not None and not fit.length.exceeds(Length(**call["length"])):
+        progress.stop_reason = call["stopped"]
 
 
 def is_finished(call: Mapping[str, Any], length: Length) -> bool:

@@ -7,13 +7,15 @@ into files of their own.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.optim import Optimizer
 
 from fit_core.errors import FitError, listed
-from fit_core.optimizers import names_of
+from fit_core.modes import random_states
 from fit_core.streams import Streams
 
 if TYPE_CHECKING:
@@ -40,11 +42,19 @@ def capture(trainer: Trainer) -> dict[str, Any]:
             "seed": trainer.seed,
             "streams": trainer._streams.seed,
             "history": trainer.history,
+            "random": _random(trainer),
             "updates": {name: update.state_dict() for name, update in trainer.updates.items()},
         },
         "call": trainer.call_state(),
         "plugins": {**trainer._absent, **{member.name: member.state_dict() for member in trainer.members}},
     }
+
+
+def _random(trainer: Trainer) -> dict[str, Any] | None:
+    """Return the random states; None if the first `fit` is still to set them by the seed."""
+    if trainer.seed is not None and not trainer._seeded:
+        return None
+    return {"states": random_states(trainer.current_state().device), "streams": dict(trainer._progress.streams)}
 
 
 def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
@@ -60,7 +70,10 @@ def restore(trainer: Trainer, state: Mapping[str, Any]) -> None:
     for name, update in updates.items():
         if name in saved:
             update.load_state_dict(saved[name])
+    progress.begin_run()
+    progress.whole = True
     progress.epoch, progress.batch_count, progress.step = core["epoch"], core["batch_count"], core["step"]
+    trainer._random, trainer._seeded = core["random"], core["random"] is not None
     trainer.history[:] = [dict(row) for row in core["history"]]
     trainer._streams = Streams(core["streams"])
     trainer._call = state["call"]
@@ -90,10 +103,18 @@ def facts(trainer: Trainer, batches: int | None) -> dict[str, Any]:
         "remainder": trainer.remainder,
         "finite": trainer._guard.policy,
         "metrics": [metric.name for metric in trainer.metrics],
-        "optimizers": {update.name: names_of(update.optimizers or update.given) for update in trainer.updates.values()},
+        "optimizers": {update.name: ", ".join(map(_described, update.optimizers)) for update in trainer.updates.values()},
         "plugins": plugins,
         "torch": torch.__version__,
     }
+
+
+def _described(optimizer: Optimizer) -> str:
+    """Return the class of an optimizer, its rate, and those options that are not as by default."""
+    usual = {name: parameter.default for name, parameter in inspect.signature(type(optimizer)).parameters.items()}
+    options = {name: value for name, value in optimizer.defaults.items() if name == "lr" or usual.get(name) != value}
+    said = [f"{name}={value}" for name, value in options.items() if isinstance(value, (bool, int, float, tuple))]
+    return f"{type(optimizer).__name__}({', '.join(said)})"
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fit_core.codec import Encoder, decode
 from fit_core.errors import FitError, TrainingError
-from fit_core.run_folder import plain
+from fit_core.run_folder import is_alive, plain
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -94,7 +94,10 @@ def write_checkpoint(
 
     Raises:
         WriteError: it cannot be written; then nothing is left of it.
+        FitError: something else than a checkpoint is there.
     """
+    if (parent / name).exists() and not _holds_checkpoint(parent / name):
+        raise FitError(f"{parent / name} is there, and is no checkpoint; choose another path to save to")
     draft, final, old = parent / f".{name}.{os.getpid()}", parent / name, parent / f".{name}.{os.getpid()}.old"
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -109,15 +112,33 @@ def write_checkpoint(
             write_notes(draft, notes)
             for path in [*draft.iterdir(), draft]:
                 sync(path)
-            if final.exists():
-                final.rename(old)
-            draft.rename(final)
+            replace(draft, final, old)
             sync(parent)
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         why = getattr(error, "strerror", None) or error
         raise WriteError(f"cannot write the checkpoint {final}: {why}; nothing older was removed") from error
     return final
+
+
+def replace(draft: Path, final: Path, old: Path) -> None:
+    """Let a folder take its final name, and the place of another one if there is one; if that fails, that one is put back."""
+    if final.exists():
+        final.rename(old)
+    try:
+        draft.rename(final)
+    except OSError:
+        if old.exists():
+            old.rename(final)
+        raise
+
+
+def _holds_checkpoint(folder: Path) -> bool:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and "files" in manifest
 
 
 def write_notes(folder: Path, notes: Mapping[str, Any]) -> None:
@@ -218,7 +239,7 @@ def saved_at(folder: Path) -> float:
     try:
         return float(json.loads((folder / MANIFEST).read_text())["saved"])
     except (OSError, ValueError, KeyError, TypeError):
-        return folder.stat().st_mtime
+        return folder.stat().st_mtime if folder.exists() else 0.0
 
 
 def verified(folder: Path) -> Checkpoint:
@@ -285,6 +306,9 @@ def remove_drafts(parent: Path) -> None:
         if not (parent / name).exists():
             old.rename(parent / name)
     for path in parent.glob(".*") if parent.is_dir() else []:
+        left = re.fullmatch(r"\..+\.(\d+)(\.old|\.gone)?", path.name)
+        if left is None or (int(left[1]) != os.getpid() and is_alive(int(left[1]))):
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -179,7 +179,7 @@ class Limited(Passes):
 
     def begin_pass(self, number: int, skip: int = 0) -> None:
         """Set which pass over the data comes next, and how many of its batches are left out."""
-        self._source, self._left = begin_pass(self.data, number, skip), self.size - skip
+        self._source, self._left = begin_pass(self.data, number, skip), max(self.size - skip, 0)
 
     def state_dict(self) -> Any:
         """Return the state of the data."""

@@ -52,6 +52,7 @@ class Evaluation:
             moment="between",
             skip_batch=False,
             streams={},
+            place=None,
         )
         self.meter = Meter(trainer.metrics if phase != "predict" else ())
         self.collect = collect or self.take_in
@@ -65,11 +66,14 @@ class Evaluation:
             hooks.on_eval_start(trainer, state)
             with eval_mode(trainer.modules(state.model)), torch.no_grad():
                 self.evaluate_batches()
+            self.progress.interrupted = self.abandoned()
             row = self.named(self.meter.values())
             state.row = MappingProxyType(row)
             hooks.on_eval_end(trainer, state)
             row |= self.named(self.meter.recorded())
             self.meter.open = False
+        if self.progress.interrupted:
+            raise Abandoned
         return row
 
     def evaluate_batches(self) -> None:
@@ -89,10 +93,9 @@ class Evaluation:
             hooks.on_eval_batch_end(trainer, state)
             state.clear_batch()
             if self.abandoned():
-                break
-        if self.abandoned():
-            raise Abandoned
-        check_count(progress, self.name, source)
+                return
+        if not self.abandoned():  # workers may have died of the same signal
+            check_count(progress, self.name, source)
 
     def abandoned(self) -> bool:
         """Whether this is a validation of a run that was interrupted; a run that goes on makes it anew."""

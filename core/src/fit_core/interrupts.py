@@ -95,4 +95,4 @@ class MaxTime:
 
     def _check(self, trainer: Trainer) -> None:
         if time.monotonic() >= self._end:
-            trainer.interrupt(f"the time limit of {self.limit} is over")
+            trainer.interrupt(f"the time limit of {self.limit}")

@@ -42,14 +42,11 @@ class Fit:
         self, trainer: Trainer, batches: Iterable[Any], validation: dict[str, Iterable[Any]], length: Length, val_due: Due
     ) -> None:
         self.trainer = trainer
-        self.batches = batches
-        self.validation = validation
+        self.batches, self.validation = batches, validation
         self.length, self.origin = length, Origin()
-        self.val_due = val_due
-        self.val_values: Row = {}
-        self.last_step = math.inf
+        self.val_due, self.val_values = val_due, Row()
+        self.last_step, self.began = math.inf, 0.0
         self.before = self.steps_before = 0
-        self.began = 0.0
         self.random: Mapping[str, Any] | None = None
         self.progress = trainer._progress
         self.meter = Meter(trainer.metrics)
@@ -104,10 +101,13 @@ class Fit:
         trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
         if progress.stage == "ended":
             self.begin_epoch()
+        else:
+            progress.begin_again(self.steps_before)
         state.row = MappingProxyType({})
         hooks.on_epoch_start(trainer, state)
-        self.go_on()
-        if progress.stage == "train" and not self.train_pass():
+        if progress.stage != "train":
+            self.go_on()
+        elif not self.train_pass():
             self.leave()
             return
         if progress.step == self.steps_before and math.isinf(self.length.epochs) and self.length.steps is not None:
@@ -143,10 +143,10 @@ class Fit:
         self.go_on()
         if progress.batch:
             self.validate_if_due()  # what was abandoned when the run was interrupted
-        if not self.pass_over() and (not progress.batch or progress.batch != progress.batches):
-            self.train_batches()
-        elif progress.stop_reason is not None:  # asked for before the first batch
+        if progress.stop_reason is not None:  # asked for before the first batch
             self.safe_point()
+        elif not self.pass_over():
+            self.train_batches()
         over = progress.stop_reason is None or progress.batch == progress.batches or progress.step >= self.last_step
         complete = over and not progress.interrupted
         if complete:
@@ -246,4 +246,4 @@ class Fit:
         """Set the random states of a call that was interrupted: last, so that nothing draws from them before the next batch."""
         if self.random is not None:
             set_random_states(self.random["states"], self.state.device)
-            self.progress.streams = dict(self.random["streams"])
+            self.progress.streams, self.progress.place = dict(self.random["streams"]), None

@@ -254,7 +254,8 @@ class Meter:
     """
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
-        self._metrics = [copy.deepcopy(metric) for metric in metrics]
+        self._originals = list(metrics)
+        self._metrics = [copy.deepcopy(metric) for metric in self._originals]
         self._losses: dict[str, WeightedMean] = {}
         self._recorded: dict[str, WeightedMean] = {}
         self._block = Block()
@@ -319,7 +320,7 @@ class Meter:
         return {
             "losses": {name: mean.state_dict() for name, mean in self._losses.items()},
             "recorded": {name: mean.state_dict() for name, mean in self._recorded.items()},
-            "metrics": {metric.name: _state_of(metric) for metric in self._metrics},
+            "metrics": {metric.name: _state_of(metric, given) for metric, given in zip(self._metrics, self._originals, strict=True)},
             "block": self._block.state_dict(),
             "fed": self._fed,
         }
@@ -356,9 +357,12 @@ class Meter:
                 metric.update(outputs, targets)
 
 
-def _state_of(metric: Any) -> dict[str, Any]:
-    """Return the state of a metric: what its `state_dict` says, else all of its attributes."""
-    return dict(metric.state_dict() if hasattr(metric, "state_dict") else vars(metric))
+def _state_of(metric: Any, original: Any) -> dict[str, Any]:
+    """Return the state of a metric: what its `state_dict` says, else every attribute that is not as in the one it is a copy of."""
+    if hasattr(metric, "state_dict"):
+        return dict(metric.state_dict())
+    given = vars(original)
+    return {name: value for name, value in vars(metric).items() if name not in given or given[name] is not value}
 
 
 def _restore(metric: Any, state: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
@@ -58,6 +58,27 @@ class Rest:
         return getattr(self.data, name)
 
 
+class AtItsEnd:
+    """Data that keeps its own position, and has given the last batch of a pass: no batch comes.
+
+    Args:
+        data: the batches; every attribute of theirs can be reached through this.
+    """
+
+    def __init__(self, data: Iterable[Any]) -> None:
+        self.data = data
+
+    def __iter__(self) -> Iterator[Any]:
+        end_pass(self.data, state_of(self.data))
+        return iter(())
+
+    def __len__(self) -> int:
+        return len(self.data)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.data, name)
+
+
 def begin_pass(data: Iterable[Any], number: int, skip: int = 0) -> Iterable[Any]:
     """Return the data of a pass.
 
@@ -69,7 +90,18 @@ def begin_pass(data: Iterable[Any], number: int, skip: int = 0) -> Iterable[Any]
     if isinstance(data, Passes):
         data.begin_pass(number, skip)
         return data
-    return Rest(data, skip) if skip and owner_of_state(data) is None else data
+    if not skip:
+        return data
+    if owner_of_state(data) is None:
+        return Rest(data, skip)
+    return AtItsEnd(data) if _length(data) == skip else data
+
+
+def _length(data: Iterable[Any]) -> int | None:
+    try:
+        return len(data) if isinstance(data, Sized) else None
+    except TypeError:  # a DataLoader over an IterableDataset
+        return None
 
 
 def state_of(data: Iterable[Any]) -> Any:
@@ -78,11 +110,30 @@ def state_of(data: Iterable[Any]) -> Any:
     return None if owner is None else owner.state_dict()
 
 
-def load_state(data: Iterable[Any], state: Any) -> None:
-    """Let data go on from a state that `state_of` returned."""
+def load_state(data: Iterable[Any], state: Any, complete: bool = False) -> None:
+    """Let data go on from a state that `state_of` returned.
+
+    Args:
+        data: the batches.
+        state: of them.
+        complete: the pass was over that it is of, so that the next one begins.
+    """
     owner = owner_of_state(data)
-    if owner is not None and state is not None:
-        owner.load_state_dict(state)
+    if owner is None or state is None:
+        return
+    owner.load_state_dict(state)
+    if complete and not isinstance(data, Passes):
+        end_pass(data, state)
+
+
+def end_pass(data: Iterable[Any], state: Any) -> None:
+    """Let data that keeps its own position find that a pass is over.
+
+    What its state says then may be the end of this pass or the beginning of the next one.
+    """
+    for _ in data:
+        load_state(data, state)  # it was the next one, which has not begun
+        return
 
 
 def unsure(data: Iterable[Any]) -> str | None:

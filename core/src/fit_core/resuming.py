@@ -61,7 +61,7 @@ def take_up(trainer: Trainer, checkpoint: Checkpoint, batches: int | None, allow
     state = checkpoint.state()
     if state["call"] is None:
         raise FitError(f"{checkpoint.folder} was saved before any fit began, so there is nothing to go on with; use trainer.load")
-    _make_ready(trainer)
+    make_ready(trainer)
     changed = differences(checkpoint.manifest["facts"], facts(trainer, batches))
     if changed and not allow_changes:
         raise FitError(f"{checkpoint.folder} was made otherwise: {'; '.join(changed)}. Go on with allow_changes=True (--allow-changes)")
@@ -77,18 +77,23 @@ def take_up(trainer: Trainer, checkpoint: Checkpoint, batches: int | None, allow
 def load(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """Give a trainer the whole state of a checkpoint."""
     state = checkpoint.state()
-    _make_ready(trainer)
+    make_ready(trainer)
     _load(trainer, checkpoint, state)
 
 
 def _load(trainer: Trainer, checkpoint: Checkpoint, state: Mapping[str, Any]) -> None:
-    for file, (module, tensors) in paired(trainer, checkpoint).items():
-        weights.put(module, tensors, {}, f"the {file}")
+    found = paired(trainer, checkpoint)
+    for file, (module, tensors) in found.items():
+        weights.check_fits(module, tensors, f"the {file}")
     restore(trainer, state)
+    for file, (module, tensors) in found.items():
+        weights.put(module, tensors, {}, f"the {file}")
 
 
 def state_dict(trainer: Trainer) -> dict[str, Any]:
     """Return a copy of everything that a checkpoint holds, in memory."""
+    if not trainer._passes:
+        make_ready(trainer)
     modules = {name: module.state_dict() for name, module in trainer.named_modules().items()}
     return copy.deepcopy({"modules": {name: dict(tensors) for name, tensors in modules.items()}, **capture(trainer)})
 
@@ -99,16 +104,18 @@ def load_state_dict(trainer: Trainer, state: Mapping[str, Any]) -> None:
     Raises:
         FitError: it was of another model, or of other updates.
     """
-    _make_ready(trainer)
+    make_ready(trainer)
     state = copy.deepcopy(dict(state))
     for name, module in trainer.named_modules().items():
         if name not in state["modules"]:
             raise FitError(f"the state has no tensors of the {name}")
-        weights.put(module, state["modules"][name], {}, f"the {name}")
+        weights.check_fits(module, state["modules"][name], f"the {name}")
     restore(trainer, state)
+    for name, module in trainer.named_modules().items():
+        weights.put(module, state["modules"][name], {}, f"the {name}")
 
 
-def _make_ready(trainer: Trainer) -> None:
+def make_ready(trainer: Trainer) -> None:
     """Set plugins up and make the optimizers, as `fit` does before it starts."""
     if trainer._passes:
         raise FitError("a state cannot be loaded from a hook: the run that is going on would lose its place")

@@ -11,17 +11,20 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fit_core.errors import FitError
+from fit_core.errors import FitError, TrainingError
 from fit_core.options import NATIVE, as_text
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
 
 MANIFEST = "manifest.json"
+AGAIN = ("epochs", "accumulate", "limit_batches")
+"""Options of `fit train` that a resumed run takes from the one that it goes on with."""
 
 
 def new_run_folder(parent: Path) -> Path:
@@ -54,16 +57,43 @@ def make_folder(folder: Path, exist_ok: bool = True) -> None:
 
 def describe_process() -> dict[str, Any]:
     """Return which process trains."""
-    return {"host": platform.node(), "pid": os.getpid()}
+    return {"host": platform.node(), "pid": os.getpid(), "since": started_at(os.getpid())}
 
 
-def describe_start(script: Path, options: Mapping[str, Any], items: list[str], seed: int) -> dict[str, Any]:
-    """Return what is needed to build the same trainer again: the script's hash and options, the command line's plugins, the seed."""
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of this number on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def started_at(pid: int) -> str | None:
+    """Return when a process began, in ticks since the machine did, where that can be told: numbers of processes come again."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def describe_start(script: Path, options: Mapping[str, Any], items: list[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is needed to build the same trainer again.
+
+    Args:
+        script: its file, whose hash is kept.
+        options: of the script.
+        items: the plugins of the command line.
+        values: fit's own options, of which the seed and `AGAIN` are kept.
+    """
     return {
         "script": hashlib.sha256(script.read_bytes()).hexdigest(),
         "options": {name: value if type(value) in NATIVE else as_text(value) for name, value in options.items()},
         "items": items,
-        "seed": seed,
+        "seed": values["seed"],
+        "fit": {name: values[name] for name in AGAIN if values.get(name) is not None},
     }
 
 
@@ -110,10 +140,19 @@ def describe_outcome(trainer: Trainer) -> dict[str, Any]:
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest so that a reader sees the old one or the new one, never half of it."""
+    """Write the manifest so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
     draft = folder / f".{MANIFEST}.{os.getpid()}"
-    draft.write_text(json.dumps(plain(manifest), indent=2, allow_nan=False) + "\n")
-    draft.replace(folder / MANIFEST)
+    try:
+        draft.write_text(json.dumps(plain(manifest), indent=2, allow_nan=False) + "\n")
+        draft.replace(folder / MANIFEST)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
+        raise TrainingError(f"cannot write {folder / MANIFEST}: {error.strerror}") from error
 
 
 def refuse_used(folder: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +21,7 @@ from fit_core.checkpoint import FOLDER, Checkpoint, WriteError, find_checkpoint,
 from fit_core.codec import Encoder
 from fit_core.errors import FitError
 from fit_core.hookspecs import hookimpl
+from fit_core.metrics import Meter
 from fit_core.position import unsure
 from fit_core.state import State
 
@@ -140,6 +142,9 @@ class SaveLast:
         try:
             for file, module in trainer.named_modules().items():
                 weights.checked(module, f"the {file}", lazy=True)
+            meter = Meter(trainer.metrics)
+            meter.begin()
+            Encoder().encode(meter.state_dict()["metrics"], "metrics")  # which are saved in the midst of an epoch only
             if not any(is_lazy(p) for module in trainer.named_modules().values() for p in module.parameters()):
                 self._save(trainer)
         except WriteError:
@@ -192,7 +197,13 @@ def save(trainer: Trainer, folder: Path, weights_only: bool = False) -> Path:
     modules = dict(trainer.named_modules())
     state = trainer.current_state()
     encoded = None
-    notes: dict[str, Any] = {"step": state.step, "epoch": state.epoch, "batch": state.batch, "run": trainer.run_info}
+    notes: dict[str, Any] = {
+        "step": state.step,
+        "epoch": state.epoch,
+        "batch": state.batch,
+        "batch_count": state.batch_count,
+        "run": trainer.run_info,
+    }
     if weights_only:
         modules["model"] = trainer.hooks.export_model(trainer, state)
     else:
@@ -269,9 +280,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise FitError(f"cannot read {path}: {error}") from error
     if path.is_file() and path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
         plain = f"{path} holds no plain state dict of names and tensors; save one with torch.save(model.state_dict(), path)"
+        if not is_zipfile(path):
+            raise FitError(plain)
         try:
             read = torch.load(path, map_location="cpu", weights_only=True)
-        except (UnpicklingError, RuntimeError, EOFError) as error:
+        except (UnpicklingError, RuntimeError) as error:
             raise FitError(plain) from error
         if not isinstance(read, Mapping) or not all(isinstance(value, Tensor) for value in read.values()):
             raise FitError(plain)

@@ -49,6 +49,8 @@ class Progress:
         whole: whether everything is between two batches, so that it can be saved: at safe points, and outside of runs
             unless one has failed.
         streams: how often each plugin has asked for random numbers at this place.
+        place: steps, batches over all epochs, and batches of the pass that random numbers of plugins are of; None: the counters. A
+            resumed epoch begins again in its midst, and what is drawn then is what was drawn at its beginning.
     """
 
     phase: Phase
@@ -69,6 +71,7 @@ class Progress:
     skip_batch: bool = False
     training: bool = False
     streams: dict[str, int] = field(default_factory=dict)
+    place: tuple[int, int, int] | None = None
 
     def begin_run(self) -> None:
         """Forget where an earlier run ended, or failed; the counters go on."""
@@ -84,6 +87,11 @@ class Progress:
         self.batch = 0
         self.stage = "train"
         self.training = True
+
+    def begin_again(self, steps: int) -> None:
+        """Begin an epoch again in its midst, which began after so many steps."""
+        self.place = (steps, self.batch_count - self.batch, 0)
+        self.streams.clear()
 
     def begin_batch(self) -> None:
         """Count a batch."""

@@ -42,7 +42,8 @@ class Streams:
 
     def seed_for(self, plugin: str, state: State) -> int:
         """Return the seed of the next stream of a plugin."""
-        place = (state.phase, state.epoch, state.step, state.batch_count, state.batch)
+        counters = state._progress.place or (state.step, state.batch_count, state.batch)
+        place = (state.phase, state.epoch, *counters)
         asked = state._progress.streams  # of this pass; a nested one counts for itself
         number = asked[plugin] = asked.get(plugin, 0) + 1
         return derived_seed(self.seed, plugin, place, number)

@@ -18,7 +18,7 @@ from fit_core import feeding, resuming, saving
 from fit_core import update as stepping
 from fit_core.batch import call_model, join, names_state, to_cpu
 from fit_core.cadence import Due, Every
-from fit_core.call import Length, is_finished, save_call
+from fit_core.call import Length, save_call
 from fit_core.checkpoint import find_checkpoint
 from fit_core.control import Asked, Control, Kind
 from fit_core.criterion import Criterion
@@ -42,7 +42,7 @@ from fit_core.saving import Checkpoints
 from fit_core.state import Moment, Phase, Progress, State
 from fit_core.streams import Streams
 from fit_core.updates import Update, Updates, as_updates
-from fit_core.weights import put_fitting
+from fit_core.weights import check_prepared, put_fitting
 
 OptimizerLike = Optimizer | Callable[[Iterable[Any]], Optimizer]
 Optimizers = OptimizerLike | list[OptimizerLike] | Update | Updates | Mapping[str, Any]
@@ -136,6 +136,7 @@ class Trainer:
         self._control = Control()
         self._interruption: str | None = None
         self._call: Fit | Mapping[str, Any] | None = None
+        self._random: Mapping[str, Any] | None = None
         self._absent: dict[str, Any] = {}
         self._log = LogBuffer()
         self._streams = Streams(seed)
@@ -207,8 +208,6 @@ class Trainer:
             self._seeded = True
         found = None if resume is None else resuming.find(self, resume)
         call = None if found is None else resuming.take_up(self, found, batch_count(batches), allow_changes)
-        if call is not None and is_finished(call, length):
-            return [dict(row) for row in self.history[call["origin"]["rows"] :]]
         return Fit(self, batches, validation, length, Due(val_every, self._progress)).run(call)
 
     def save(self, path: str | Path, *, weights_only: bool = False) -> Path:
@@ -225,6 +224,8 @@ class Trainer:
             FitError: a batch is at work, or something cannot be saved; the message names plugin and key.
             TrainingError: it cannot be written.
         """
+        if not weights_only and not self._passes:
+            resuming.make_ready(self)
         return saving.save(self, Path(path), weights_only)
 
     def load(self, path: str | Path) -> None:
@@ -654,8 +655,7 @@ class Trainer:
 
     def _begin_run(self, fit: Fit) -> None:
         """Forget what an earlier run left behind."""
-        if isinstance(self._call, Mapping):  # loaded: random numbers go on from there
-            fit.random = self._call["random"]
+        fit.random, self._random = self._random, None
         self._call = fit
         self.checkpoints.forget()
         self._progress.begin_run()
@@ -684,6 +684,7 @@ class Trainer:
             self.hooks.on_setup(self, state)
             state.model = self.model
             state.model = self._module = self.hooks.prepare_model(self, state)
+            check_prepared(self.model, state.model)
             state.device = device_of(state.model)
 
     def _limited(self, data: Any, batch_size: int | None, limit: int | None, name: str) -> Iterable[Any]:

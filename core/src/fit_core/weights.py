@@ -90,6 +90,17 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor], aliases: Mapping[str, 
         FitError: names or shapes differ; then nothing was copied.
     """
     given = {**tensors, **{name: tensors[source] for name, source in aliases.items()}}
+    check_fits(module, given, what)
+    with torch.no_grad():
+        module.load_state_dict(given)
+
+
+def check_fits(module: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
+    """Refuse tensors that do not fit a module.
+
+    Raises:
+        FitError: names or shapes differ.
+    """
     wanted = module.state_dict()
     missing = [name for name in wanted if name not in given]
     further = [name for name in given if name not in wanted]
@@ -102,8 +113,25 @@ def put(module: nn.Module, tensors: Mapping[str, Tensor], aliases: Mapping[str, 
                 f"the checkpoint does not fit {what}: {name} has shape {tuple(given[name].shape)} there, but {tuple(value.shape)} here; "
                 "build the model with the options it was trained with"
             )
-    with torch.no_grad():
-        module.load_state_dict(given)
+
+
+def check_prepared(model: nn.Module, prepared: nn.Module) -> None:
+    """Refuse a module in the model's place that would be saved in part only.
+
+    Args:
+        model: as the user gave it, whose weights are saved.
+        prepared: what `prepare_model` returned.
+
+    Raises:
+        FitError: it has parameters or buffers that are not the model's.
+    """
+    own = {id(value) for value in (*model.parameters(), *model.buffers())}
+    foreign = [name for name, value in (*prepared.named_parameters(), *prepared.named_buffers()) if id(value) not in own]
+    if foreign:
+        raise FitError(
+            f"prepare_model returned a module with tensors of its own ({listed(foreign[:3])}), which would not be saved: "
+            "put them into the model"
+        )
 
 
 def put_fitting(module: nn.Module, given: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ import pytest
 
 from fit_core import FitError
 from fit_core.testing import TINY_SCRIPT, Outcome, run_fit
-from fit_tools.verify import options_of_fit, steps_of
+from fit_tools.verify import seed_in, steps_of
 
 HEAD = """
 import random
@@ -223,7 +223,7 @@ def test_words() -> None:
     assert steps_of(["3", "5, 7"]) == [3, 5, 7]
     with pytest.raises(FitError, match="not ''"):
         steps_of(["3,"])
-    assert options_of_fit(["--lr", "3", "-p", "lr:x=1"]) == (None, [])
-    assert options_of_fit(["--seed=4", "--accumulate", "2", "--lr", "3"]) == (4, ["--accumulate", "2"])
+    assert seed_in(["--lr", "3", "-p", "lr:x=1"]) is None
+    assert seed_in(["--accumulate", "2", "--seed=4", "--lr", "3"]) == 4
     with pytest.raises(FitError, match="so --resume does nothing"):
-        options_of_fit(["--resume", "run"])
+        seed_in(["--resume", "run"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fit_core.errors import FitError
-from fit_core.run_folder import MANIFEST
+from fit_core.run_folder import MANIFEST, is_alive, started_at
 
 if TYPE_CHECKING:
     from fit_core.checkpoint import Checkpoint
@@ -41,16 +41,13 @@ class Run:
     @property
     def alive(self) -> bool:
         """Whether the process that trains it is still there, as far as this machine can tell."""
-        process = self.manifest.get("process", {})
-        if self.manifest.get("status") != "running" or process.get("host") != platform.node() or process.get("pid") == os.getpid():
+        process = self.manifest.get("process")
+        if self.manifest.get("status") != "running" or not isinstance(process, dict) or not isinstance(process.get("pid"), int):
             return False
-        try:
-            os.kill(process["pid"], 0)
-        except ProcessLookupError:
+        pid = process["pid"]
+        if process.get("host") != platform.node() or pid == os.getpid() or not is_alive(pid):
             return False
-        except PermissionError:
-            return True
-        return True
+        return process.get("since") in (None, started_at(pid))  # else the number is another process's now
 
 
 def run_in(folder: Path) -> Run | None:
@@ -59,7 +56,8 @@ def run_in(folder: Path) -> Run | None:
         manifest = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError):
         return None
-    return Run(folder, manifest) if isinstance(manifest, dict) and "script" in manifest else None
+    is_one = isinstance(manifest, dict) and isinstance(manifest.get("script"), dict) and isinstance(manifest.get("command"), list)
+    return Run(folder, manifest) if is_one else None
 
 
 def run_of(checkpoint: Checkpoint) -> Run | None:
@@ -110,8 +108,13 @@ def newest(script: Path, words: Sequence[str]) -> Run:
 def runs_of(script: Path) -> list[Run]:
     """Return the runs of a script below `runs`, the newest first."""
     folders = [folder for folder in (RUNS / script.stem).glob("*") if folder.is_dir()]
-    runs = [run for run in map(run_in, folders) if run is not None and Path(run.manifest["script"]["path"]).name == script.name]
+    runs = [run for run in map(run_in, folders) if run is not None and is_script(run, script)]
     return sorted(runs, key=lambda run: (run.manifest.get("started", ""), run.folder.name), reverse=True)
+
+
+def is_script(run: Run, script: Path) -> bool:
+    """Whether a run is of this script, and not of another one of its name."""
+    return Path(str(run.manifest["script"].get("path"))).resolve() == script.resolve()
 
 
 def pairs(words: Iterable[str]) -> set[tuple[str, str]]:
@@ -138,10 +141,10 @@ def refuse_alive(run: Run) -> None:
 
 def set_aside(folder: Path) -> Path:
     """Rename the folder of a run, so that another can begin in its place, and return where it is now."""
+    folder, number = folder.resolve(), 1
     run = run_in(folder)
     if run is not None:
         refuse_alive(run)
-    number = 1
     while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
-    return folder.rename(aside)
+    return Path(os.path.relpath(folder.rename(aside)))

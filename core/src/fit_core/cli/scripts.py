@@ -121,6 +121,7 @@ class ScriptGroup(click.Group):
 
         def callback(**values: Any) -> None:
             ours = {name: values[name] for name in fits}
+            ours |= {name: value for name, value in past.get("fit", {}).items() if not given(name)}
             options = {name: values[name] for name in keywords(builder) if (name in shared or name not in fits) and given(name)}
             options = past_options(builder, saved, options) | options
             if seed is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+import signal
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -12,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fit_core.cli.runs import Run, refuse_alive, run_of, set_aside
+from fit_core.cli.runs import Run, refuse_alive, run_in, run_of, set_aside
 from fit_core.cli.scripts import ScriptGroup, ScriptRun, plugin_options, seed_option
-from fit_core.errors import FitError, Interrupted
+from fit_core.errors import FitError, Interrupted, TrainingError
 from fit_core.interrupts import Signals
 from fit_core.run_folder import (
     MANIFEST,
     describe_outcome,
-    describe_process,
     describe_run,
     describe_start,
     new_run_folder,
@@ -75,29 +76,42 @@ def train(run: ScriptRun) -> None:
     if values["dry_run"]:
         dry_run(run)
         return
-    start = describe_start(run.path, run.options, run.items, values["seed"])
+    start = describe_start(run.path, run.options, run.items, values)
     add_plugins(trainer, start, values)
     folder, manifest = new_run(run, start) if run.checkpoint is None else old_run(run, start)
-    with recorded(trainer, folder, manifest), trainer, Signals(trainer) as signals:
-        if not go(run, manifest):
+    with Signals(trainer) as signals, recorded(trainer, folder, manifest), trainer:
+        if not go(run, manifest) or signals.number is not None:
             leave(run, signals, manifest)
+        else:
+            test(run, manifest)
     if not trainer.quiet:
         report(manifest.get("test", {}))
         click.echo(f"files in {folder}")
 
 
 def go(run: ScriptRun, manifest: dict[str, Any]) -> bool:
-    """Train, and evaluate test data if there is some. Return False if the run was interrupted."""
+    """Train. Return False if the run was interrupted; a test that was made before holds only if nothing was trained."""
     trainer, checkpoint = run.trainer, run.checkpoint
-    limits = {} if run.values["limit_batches"] is None else {"limit_batches": run.values["limit_batches"]}
-    resume = {} if checkpoint is None else {"resume": checkpoint.folder, "allow_changes": run.values["allow_changes"]}
-    trainer.fit(**limits, **resume)
+    how: dict[str, Any] = limits_of(run)
+    if checkpoint is not None:
+        how |= {"resume": checkpoint.folder, "allow_changes": run.values["allow_changes"]}
+    trainer.fit(**how)
     state = trainer.current_state()
-    if state.interrupted:
-        return False
-    if trainer.test_data is not None and ("test" not in manifest or state.resumed or checkpoint is None):
-        manifest["test"] = trainer.evaluate(**limits)
-    return True
+    if checkpoint is not None and state.batch_count != checkpoint.manifest["batch_count"]:
+        manifest.pop("test", None)
+    return not state.interrupted
+
+
+def test(run: ScriptRun, manifest: dict[str, Any]) -> None:
+    """Evaluate test data, if there is some and it was not done."""
+    if run.trainer.test_data is not None and "test" not in manifest:
+        manifest["test"] = run.trainer.evaluate(**limits_of(run))
+
+
+def limits_of(run: ScriptRun) -> dict[str, Any]:
+    """Return the argument that limits batches, if it was given."""
+    limit = run.values["limit_batches"]
+    return {} if limit is None else {"limit_batches": limit}
 
 
 def leave(run: ScriptRun, signals: Signals, manifest: dict[str, Any]) -> None:
@@ -107,10 +121,12 @@ def leave(run: ScriptRun, signals: Signals, manifest: dict[str, Any]) -> None:
         Interrupted: a signal came, which the exit code tells.
     """
     state = run.trainer.current_state()
-    saved = "nothing was saved (--no-save)" if run.values["no_save"] else f"go on with: fit train {run.path} --resume {run.trainer.run_dir}"
-    said = f"interrupted {state.where()} by {state.stop_reason}; {saved}"
+    again = shlex.join(["fit", "train", str(run.path), "--resume", str(run.trainer.run_dir)])
+    saved = "nothing was saved (--no-save)" if run.values["no_save"] else f"go on with: {again}"
     if signals.number is not None:
-        raise Interrupted(signals.number, said)
+        reason = state.stop_reason if state.interrupted else signal.Signals(signals.number).name
+        raise Interrupted(signals.number, f"interrupted {state.where()} by {reason}; {saved}")
+    said = f"interrupted {state.where()} by {state.stop_reason}; {saved}"
     manifest["status"] = "interrupted"
     click.echo(f"fit: {said}", err=True)
 
@@ -166,14 +182,23 @@ def old_run(run: ScriptRun, start: Mapping[str, Any]) -> tuple[Path, dict[str, A
     if not run.values["allow_changes"]:
         refuse_changes(checkpoint, start)
     if old is None or (run.values["run_dir"] or old.folder).resolve() != old.folder.resolve():
-        return new_run(run, start)
+        folder, manifest = new_run(run, start)
+        if not run.trainer.quiet:
+            click.echo(f"going on from {checkpoint.folder} in the new folder {folder}")
+        return folder, manifest | {"resumed": [going_on(run, checkpoint)]}
     refuse_alive(old)
     run.trainer.run_dir = old.folder
     if not run.trainer.quiet:
         click.echo(continuation(run.trainer, old, checkpoint))
-    again = {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "from": checkpoint.folder.name, "command": run.command}
     kept = {key: value for key, value in old.manifest.items() if key != "error"}
-    return old.folder, kept | {"status": "running", "process": describe_process(), "resumed": [*kept.get("resumed", []), again]}
+    now = describe_run(run.trainer, run.path, run.command, start)
+    kept |= {key: now[key] for key in ("script", "options", "items", "seed", "fit", "plugins", "process", "status")}
+    return old.folder, kept | {"resumed": [*(kept.get("resumed") or []), going_on(run, checkpoint)]}
+
+
+def going_on(run: ScriptRun, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what a manifest says of a continuation."""
+    return {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "from": str(checkpoint.folder), "command": run.command}
 
 
 def continuation(trainer: Trainer, run: Run, checkpoint: Checkpoint) -> str:
@@ -230,7 +255,11 @@ def dry_run(run: ScriptRun) -> None:
 
 @contextmanager
 def recorded(trainer: Trainer, folder: Path, manifest: dict[str, Any]) -> Iterator[None]:
-    """Write the manifest before and after a run, with its status: running, done, failed or interrupted."""
+    """Write the manifest before and after a run, with its status: running, done, failed or interrupted.
+
+    A run that was to go on, and never did, since something did not fit, keeps the manifest it has.
+    """
+    before = run_in(folder)
     write_manifest(folder, manifest)
     began = time.perf_counter()
     status = "failed"
@@ -245,7 +274,12 @@ def recorded(trainer: Trainer, folder: Path, manifest: dict[str, Any]) -> Iterat
         raise
     finally:
         seconds = round(manifest.get("seconds", 0) + time.perf_counter() - began, 3)
-        write_manifest(folder, manifest | {"status": status, "seconds": seconds, **describe_outcome(trainer)})
+        outcome = manifest | {"status": status, "seconds": seconds, **describe_outcome(trainer)}
+        refused = before is not None and not trainer.current_state().resumed
+        try:
+            write_manifest(folder, before.manifest if refused and before is not None else outcome)
+        except TrainingError as error:
+            click.echo(f"fit: {error}", err=True)
 
 
 def report(results: Mapping[str, float]) -> None:

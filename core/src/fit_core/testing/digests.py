@@ -46,7 +46,7 @@ def leaves(trainer: Trainer, without: str = "") -> Leaves:
     found["setting"], found["moment"], found["window"] = _updates(trainer, core["updates"], call.get("open", {}))
     found["history"] = _history(core["history"])
     found["plugin"] = _plugins(trainer, {n: own for n, own in captured["plugins"].items() if n not in left_out(trainer, without)})
-    for kind, part in _call(call).items():
+    for kind, part in _call(core, call).items():
         found[kind] = found.get(kind, {}) | part
     return found
 
@@ -97,17 +97,17 @@ def _plugins(trainer: Trainer, saved: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _call(call: Mapping[str, Any]) -> Leaves:
+def _call(core: Mapping[str, Any], call: Mapping[str, Any]) -> Leaves:
     if not call:
         return {}
     said = {"length": call["length"], "origin": call["origin"], "stopped": call["stopped"], "end_epoch": call["end_epoch"]}
     due = {} if Every(call["val_due"]["interval"].removeprefix("every ")).timed else call["val_due"]
-    states = call["random"]["states"]
+    states = core["random"]["states"]
     numbers = {name: digest(value) for name, value in states.items() if value is not None}
     numbers["torch"] = numbers.pop("cpu")
     measured = {} if call["meter"] is None else dict(flat(call["meter"]))
     return {
-        "random": numbers | {f"plugin {name!r} asked for": digest(times) for name, times in call["random"]["streams"].items()},
+        "random": numbers | {f"plugin {name!r} asked for": digest(times) for name, times in core["random"]["streams"].items()},
         "data": {**dict(flat(call["data"], "state")), "batches of the epoch": digest(call["batches"])},
         "call": dict(flat({**said, "validation due": due, "steps before": call["steps_before"]})),
         "mode": dict(flat(call["flags"])),

@@ -228,7 +228,10 @@ class ModelCheckpoint:
             if loaded is not None and loaded["due"] is not None:
                 self._due.load_state_dict(loaded["due"])
         self._place = place_of(state)
-        return loaded is not None and state.resumed and loaded["place"] != self._place
+        missed: bool = loaded is not None and state.resumed and loaded["place"] != self._place
+        if state.resumed and not missed:
+            self._tried = (state.batch_count, state.step)  # what is here was saved already
+        return missed
 
     def _share(self, trainer: Trainer, state: State, row: Mapping[str, float]) -> None:
         """Count in what the run was resumed from, if another plugin of this class wrote it, and this one would have."""

@@ -27,7 +27,6 @@ class Runs:
     Attributes:
         script: what is run.
         words: the options of every run that begins.
-        kept: the options that a resumed run needs again.
         length: the options that say how long the runs are.
         folder: where they keep their files.
         warned: what the processes warned of.
@@ -35,7 +34,6 @@ class Runs:
 
     script: Path
     words: Sequence[str]
-    kept: Sequence[str]
     length: Sequence[str]
     folder: Path
     warned: dict[str, None] = field(default_factory=dict)
@@ -63,7 +61,7 @@ class Runs:
         name = f"interrupted-{number}"
         run = str(self.folder / name)
         self._run(name, "a run to be interrupted", *self.words, "--run-dir", run, "--verify-interrupt", str(number))
-        self._run(f"{name}-resumed", "a resumed run", "--resume", run, *self.kept)
+        self._run(f"{name}-resumed", "a resumed run", "--resume", run)
         return compare_runs(self.points(), read(self.folder / f"{name}.jsonl"), read(self.folder / f"{name}-resumed.jsonl"))
 
     def _run(self, name: str, what: str, *words: str) -> None:

@@ -51,7 +51,7 @@ def record(run: ScriptRun) -> None:
     trainer.accumulate = values["accumulate"] if values["accumulate"] is not None else trainer.accumulate
     if values["weights"] is not None:
         begin_with(trainer, values["weights"])
-    start = describe_start(run.path, run.options, run.items, values["seed"])
+    start = describe_start(run.path, run.options, run.items, values)
     add_plugins(trainer, start, values)
     resume = None if run.checkpoint is None else run.checkpoint.folder
     with values["verify_recording"].open("w") as file:

@@ -24,9 +24,6 @@ from fit_tools.recording import RECORDING, group, record
 
 TAKEN = ("plugins", "plugin", "epochs", "accumulate", "seed", "weights", "limit_batches")
 """Options of `fit train` that this command has, too; the others make no sense here."""
-KEPT = ("accumulate", "limit_batches")
-"""Those that a resumed run does not find in its checkpoint."""
-
 PASSING = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 """Lets options pass that a command does not know."""
 
@@ -100,11 +97,11 @@ def verify(script: Path, words: list[str], epochs: int | None, steps: int | None
     if epochs is not None and steps is not None:
         raise FitError("--epochs and --steps both say how long the runs are; leave one of them out")
     length = ["--epochs", str(epochs or 2)] if steps is None else ["--verify-steps", str(steps)]
-    seed, kept = options_of_fit(words)
+    seed = seed_in(words)
     words = words if seed is not None else [*words, "--verify-seed", str(seed := secrets.randbelow(2**31))]
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="fit-verify-resume-") as folder:
-        runs = Runs(script, words, kept, length, Path(folder))
+        runs = Runs(script, words, length, Path(folder))
         runs.whole()
         points = [replace(point, leaves={}, outside={}) for point in runs.points()]
         click.echo(f"whole run: {points[-1].epoch} epochs, {points[-1].step} steps, seed {seed}")
@@ -132,8 +129,8 @@ def steps_of(at: Sequence[str]) -> list[int]:
     return list(map(int, written))
 
 
-def options_of_fit(words: Sequence[str]) -> tuple[int | None, list[str]]:
-    """Return the seed among the words of the command line, and the options that a resumed run needs again.
+def seed_in(words: Sequence[str]) -> int | None:
+    """Return the seed among the words of the command line, if it is there.
 
     Raises:
         FitError: there is an option of `fit train` that makes no sense here.
@@ -144,8 +141,8 @@ def options_of_fit(words: Sequence[str]) -> tuple[int | None, list[str]]:
     for option in options:
         if option.name not in TAKEN and values[str(option.name)]:
             raise FitError(f"verify-resume keeps its runs to itself, so {option.opts[-1]} does nothing; leave it out")
-    kept = [(f"--{name.replace('_', '-')}", str(values[name])) for name in KEPT if values[name] is not None]
-    return values["seed"], [word for pair in kept for word in pair]
+    seed: int | None = values["seed"]
+    return seed
 
 
 def numbers_of(points: Sequence[Point], steps: Sequence[int]) -> list[int]:
