@@ -72,7 +72,8 @@ class Run:
             time.sleep(0.001)
         time.sleep(seconds)
         if process.poll() is not None:
-            assert process.returncode == 0, process.communicate()
+            output = process.communicate()
+            assert process.returncode == 0, output
             return False
         self.kill(process)
         return True
@@ -83,7 +84,8 @@ class Run:
         _, status = os.waitpid(process.pid, os.WUNTRACED)
         if os.WIFEXITED(status):
             process.returncode = os.waitstatus_to_exitcode(status)
-            assert process.returncode == 0, process.communicate()
+            output = process.communicate()
+            assert process.returncode == 0, output
             return False
         assert os.WIFSTOPPED(status)
         self.kill(process)

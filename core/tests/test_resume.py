@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 from fit_core import FitError, State, Trainer, TrainingError, Update, hookimpl
 from fit_core.checkpoint import remove_drafts
 from fit_core.saving import SaveLast
-from fit_core.testing import tiny_batches, tiny_trainer
+from fit_core.testing import check_resume, tiny_batches, tiny_trainer
 
 Rows = list[dict[str, float]]
 
@@ -689,3 +689,36 @@ def test_a_limit_below_where_the_run_is(tmp_path: Path) -> None:
     trainer(plugins=[SaveAt(tmp_path / "saved", 3)]).fit(epochs=2)
     again = trainer(plugins=[SaveAt(tmp_path / "no", 0)])
     assert len(again.fit(epochs=2, limit_batches=1, resume=tmp_path / "saved", allow_changes=True)) == 2
+
+
+class Ahead:
+    """Reads two batches ahead."""
+
+    @hookimpl(wrapper=True)
+    def iter_batches(self) -> Any:
+        def ahead(batches: Iterator[Any]) -> Iterator[Any]:
+            waiting: list[Any] = []
+            for batch in batches:
+                waiting.append(batch)
+                if len(waiting) > 2:
+                    yield waiting.pop(0)
+            yield from waiting
+
+        return ahead((yield))
+
+
+def test_who_reads_ahead_loses_no_batch(tmp_path: Path) -> None:
+    def make(plugins: list[Any]) -> Trainer:
+        return trainer(plugins=[*plugins, Ahead()])
+
+    check_everywhere(tmp_path, make, epochs=4, steps_per_epoch=5)
+    keeps_its_place = trainer(train_data=DataLoader(Counting(), batch_size=4), plugins=[Ahead(), SaveAt(tmp_path / "saved", 3)])
+    with pytest.warns(UserWarning, match="a plugin that acts in iter_batches may have read ahead of where the data says it is"):
+        keeps_its_place.fit(epochs=1)
+
+
+def test_interrupted_at_the_step_of_a_short_window(tmp_path: Path) -> None:
+    def make() -> Trainer:
+        return tiny_trainer(seed=1, accumulate=4, train_data=tiny_batches(6))
+
+    check_resume(make, val_every="1 step", at=[1, 2, 3])

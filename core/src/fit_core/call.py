@@ -71,7 +71,7 @@ def save_call(fit: Fit) -> dict[str, Any]:
         "val_due": fit.val_due.state_dict(),
         "open": {name: update.open_state() for name, update in fit.state.updates.items()},
         "flags": flags_of(trainer.named_modules()),
-        "data": state_of(fit.batches),
+        "data": state_of(fit.batches, progress.batch),
     }
 
 

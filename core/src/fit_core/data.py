@@ -112,20 +112,27 @@ class VirtualEpochs(Passes):
         self._iterator: Iterator[Any] = iter(())
         self._pass = passes
         self._read: int | None = None
-        self._skip = 0
+        self._skip = self._first = 0
+        self._marks: list[tuple[int, int | None]] = [(passes, None)]
 
     def begin_pass(self, number: int, skip: int = 0) -> None:
         """Set how many batches of an epoch are left out; which pass over the data that is, it knows itself."""
         del number
         self._skip = skip
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return which pass over the data is going on, and how many of its batches were read."""
-        return {"pass": self._pass, "read": self._read, "data": state_of(self.data)}
+    def state_dict(self, consumed: int) -> dict[str, Any]:
+        """Return which pass over the data is going on, and how many of its batches were used.
+
+        Args:
+            consumed: batches of the epoch that were used; 0 is where the one before has ended.
+        """
+        number, read = self._marks[min(consumed - self._first, len(self._marks) - 1) if consumed else -1]
+        return {"pass": number, "read": read, "data": state_of(self.data, read or 0)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
         self._pass, self._read = state["pass"], state["read"]
+        self._marks = [(self._pass, self._read)]
         if self._read is not None:
             load_state(self.data, state["data"])
             self._iterator = iter(begin_pass(self.data, self._pass, self._read))
@@ -138,8 +145,12 @@ class VirtualEpochs(Passes):
         return self.size
 
     def __iter__(self) -> Iterator[Any]:
+        self._first, self._marks = self._skip, [(self._pass, self._read)]
         for _ in range(self._skip, self.size):
-            yield self._next()
+            item = self._next()
+            self._marks.append((self._pass, self._read))
+            yield item
+            item = None  # nothing of a batch outlives it
 
     def _next(self) -> Any:
         for item in self._iterator:
@@ -181,9 +192,9 @@ class Limited(Passes):
         """Set which pass over the data comes next, and how many of its batches are left out."""
         self._source, self._left = begin_pass(self.data, number, skip), max(self.size - skip, 0)
 
-    def state_dict(self) -> Any:
+    def state_dict(self, consumed: int) -> Any:
         """Return the state of the data."""
-        return state_of(self.data)
+        return state_of(self.data, consumed)
 
     def load_state_dict(self, state: Any) -> None:
         """Take up what `state_dict` returned."""

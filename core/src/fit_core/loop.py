@@ -148,9 +148,10 @@ class Fit:
         elif not self.pass_over():
             self.train_batches()
         over = progress.stop_reason is None or progress.batch == progress.batches or progress.step >= self.last_step
+        if over and not progress.interrupted:
+            self.finish_windows()
         complete = over and not progress.interrupted
         if complete:
-            self.finish_windows()
             progress.stage = "evaluate"
         progress.training = False
         hooks.on_train_epoch_end(trainer, state)
@@ -216,11 +217,7 @@ class Fit:
             self.trainer._log_validation(self.state, self.val_values)
 
     def validate(self) -> bool:
-        """Make a pass over every validation set; the row gets the values of the epoch's last one.
-
-        Returns:
-            False if it was abandoned, since the run was interrupted; it is still due then.
-        """
+        """Make a pass over every validation set; the row gets the values of the last one. Return False if it is still due: abandoned."""
         values: Row = {}
         try:
             for prefix, batches in self.validation.items():

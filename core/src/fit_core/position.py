@@ -21,8 +21,13 @@ class Passes(ABC):
     def begin_pass(self, number: int, skip: int = 0) -> None:
         """Set which pass over the data comes next, and how many of its batches are left out."""
 
-    def state_dict(self) -> Any:
-        """Return what the number of a pass and of its batches does not say; None for nothing."""
+    def state_dict(self, consumed: int) -> Any:
+        """Return what the number of a pass and of its batches does not say; None for nothing.
+
+        Args:
+            consumed: how many batches of the pass were used; more may have been fetched ahead.
+        """
+        del consumed
         return None
 
     def load_state_dict(self, state: Any) -> None:  # noqa: B027  # for those whose state is None there is nothing to do
@@ -104,10 +109,24 @@ def _length(data: Iterable[Any]) -> int | None:
         return None
 
 
-def state_of(data: Iterable[Any]) -> Any:
-    """Return the state that data has of its own; None if it has none."""
+def state_of(data: Iterable[Any], consumed: int = 0) -> Any:
+    """Return the state that data has of its own; None if it has none.
+
+    Args:
+        data: the batches.
+        consumed: how many of the pass were used.
+    """
+    if isinstance(data, Passes):
+        return data.state_dict(consumed)
     owner = owner_of_state(data)
     return None if owner is None else owner.state_dict()
+
+
+def keeps_its_place(data: Iterable[Any]) -> bool:
+    """Tell data whose position is a state of its own, and no number."""
+    while isinstance(data, Passes) and "data" in vars(data):
+        data = vars(data)["data"]
+    return not isinstance(data, Passes) and owner_of_state(data) is not None
 
 
 def load_state(data: Iterable[Any], state: Any, complete: bool = False) -> None:

@@ -22,7 +22,7 @@ from fit_core.codec import Encoder
 from fit_core.errors import FitError
 from fit_core.hookspecs import hookimpl
 from fit_core.metrics import Meter
-from fit_core.position import unsure
+from fit_core.position import keeps_its_place, unsure
 from fit_core.state import State
 
 if TYPE_CHECKING:
@@ -227,6 +227,8 @@ def warn_if_unsure(trainer: Trainer) -> None:
     if isinstance(call, Mapping) or call is None or progress.stage != "train" or progress.batch in (0, progress.batches):
         return
     reason = unsure(call.batches)
+    if reason is None and trainer.hooks.altered("iter_batches") and keeps_its_place(call.batches):
+        reason = "a plugin that acts in iter_batches may have read ahead of where the data says it is"
     if reason is not None:
         warnings.warn(f"saved inside an epoch, a resumed run may go on with other batches: {reason}", stacklevel=4)
 

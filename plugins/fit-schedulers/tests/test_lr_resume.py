@@ -91,3 +91,21 @@ def test_a_new_call_after_load(tmp_path: Path) -> None:
         second.fit(epochs=1)
         assert torch.equal(first.model.weight, second.model.weight), case
         assert first.history[-1]["lr"] == second.history[-1]["lr"]
+
+
+def test_a_rate_that_a_hook_has_changed_stays(tmp_path: Path) -> None:
+    """In a second call of `fit`, under a schedule that is not sized from the run."""
+
+    @hookimpl(specname="on_step_end")
+    def decay(trainer: Trainer) -> None:
+        trainer.updates["main"].optimizer.param_groups[0]["lr"] *= 0.9
+
+    def make(batch: int) -> Trainer:
+        plugins = [LR(schedule="constant"), ("decay", decay), Rates(tmp_path / "saved", batch)]
+        return tiny_trainer(train_data=tiny_batches(4), plugins=plugins, seed=1)
+
+    whole = make(6)
+    whole.fit(epochs=1)
+    rows = whole.fit(epochs=2)
+    again = make(0).fit(epochs=2, resume=tmp_path / "saved")
+    assert [row["lr"] for row in again] == [row["lr"] for row in rows]

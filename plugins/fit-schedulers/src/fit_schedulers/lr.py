@@ -68,13 +68,10 @@ class LR:
     def on_fit_start(self, state: State) -> None:
         saved, self._saved = self._saved, {}
         goes_on = bool(saved) and (state.resumed or not self.sized_from_run)
-        if goes_on:
-            self._origins = dict(saved["origins"])
-        elif self._schedulers and not self.sized_from_run:
-            return
-        else:
-            self._origins = {name: update.steps for name, update in state.updates.items()}
         self._totals = {name: update.steps_total for name, update in state.updates.items()}
+        if not goes_on and self._schedulers and not self.sized_from_run:
+            return
+        self._origins = dict(saved["origins"]) if goes_on else {name: update.steps for name, update in state.updates.items()}
         self._schedulers = {
             name: [self._build(optimizer, update, saved if goes_on else {}, i) for i, optimizer in enumerate(update.optimizers)]
             for name, update in state.updates.items()
@@ -115,7 +112,8 @@ class LR:
             scheduler.load_state_dict(copy.deepcopy(saved["schedulers"][update.name][place]))
             for group, values in zip(optimizer.param_groups, before, strict=True):
                 group.update(values)
-            if isinstance(scheduler, lr_scheduler.LambdaLR) and saved["totals"].get(update.name) != update.steps_total:
+            longer = self.sized_from_run and saved["totals"].get(update.name) != update.steps_total
+            if longer and isinstance(scheduler, lr_scheduler.LambdaLR):
                 _stretch(scheduler)  # the run is longer now, or shorter
         return scheduler
 
