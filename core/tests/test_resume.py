@@ -658,18 +658,22 @@ def test_a_validation_that_is_left_is_ended(tmp_path: Path) -> None:
     assert left_by(resumed) == left_by(whole)
 
 
-def test_tensors_of_a_wrapper_are_not_lost_silently() -> None:
+def test_tensors_of_a_wrapper_are_not_lost_silently(tmp_path: Path) -> None:
     class Scaled(nn.Module):
         def __init__(self, model: nn.Module) -> None:
             super().__init__()
             self.model, self.scale = model, nn.Parameter(torch.ones(()))
+
+        def forward(self, inputs: torch.Tensor) -> Any:
+            return self.model(inputs) * self.scale
 
     @hookimpl(specname="prepare_model")
     def wrap(trainer: Trainer) -> nn.Module:
         return Scaled(trainer.model)
 
     with pytest.raises(FitError, match=r"a module with tensors of its own \(scale\), which would not be saved: put them into the model"):
-        trainer(plugins=[("wrap", wrap)]).fit(epochs=1)
+        trainer(plugins=[("wrap", wrap), SaveLast()], run_dir=tmp_path).fit(epochs=1)
+    trainer(plugins=[("wrap", wrap)]).fit(epochs=1)
 
 
 def test_what_is_refused_changes_nothing(tmp_path: Path) -> None:

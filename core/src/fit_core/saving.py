@@ -207,6 +207,7 @@ def save(trainer: Trainer, folder: Path, weights_only: bool = False) -> Path:
     if weights_only:
         modules["model"] = trainer.hooks.export_model(trainer, state)
     else:
+        weights.check_prepared(trainer.model, state.model)
         warn_if_unsure(trainer)
         trainer._guard.check(wait=True)
         trainer._flush(state)

@@ -42,7 +42,7 @@ from fit_core.saving import Checkpoints
 from fit_core.state import Moment, Phase, Progress, State
 from fit_core.streams import Streams
 from fit_core.updates import Update, Updates, as_updates
-from fit_core.weights import check_prepared, put_fitting
+from fit_core.weights import put_fitting
 
 OptimizerLike = Optimizer | Callable[[Iterable[Any]], Optimizer]
 Optimizers = OptimizerLike | list[OptimizerLike] | Update | Updates | Mapping[str, Any]
@@ -684,7 +684,6 @@ class Trainer:
             self.hooks.on_setup(self, state)
             state.model = self.model
             state.model = self._module = self.hooks.prepare_model(self, state)
-            check_prepared(self.model, state.model)
             state.device = device_of(state.model)
 
     def _limited(self, data: Any, batch_size: int | None, limit: int | None, name: str) -> Iterable[Any]:
