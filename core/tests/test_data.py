@@ -12,7 +12,8 @@ from torch.utils.data import TensorDataset
 
 from fit_core import FitError
 from fit_core.batch import batch_size, describe, join, move, split, to_cpu
-from fit_core.data import as_batches, length
+from fit_core.data import as_batches
+from fit_core.position import length
 
 X, Y = torch.randn(10, 4, generator=torch.Generator().manual_seed(0)), torch.arange(10) % 3
 Pair = namedtuple("Pair", "inputs targets")

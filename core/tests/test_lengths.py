@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fit_core import FitError, State, Trainer, hookimpl
-from fit_core.data import Limited, length
+from fit_core.data import Limited
+from fit_core.position import length
 from fit_core.testing import record_hooks, tiny_batches, tiny_trainer
 
 VALIDATION = tiny_batches(3, seed=1)

@@ -726,3 +726,24 @@ def test_interrupted_at_the_step_of_a_short_window(tmp_path: Path) -> None:
         return tiny_trainer(seed=1, accumulate=4, train_data=tiny_batches(6))
 
     check_resume(make, val_every="1 step", at=[1, 2, 3])
+
+
+def test_a_trainer_that_is_closed_can_be_saved(tmp_path: Path) -> None:
+    with trainer() as first:
+        first.fit(epochs=1)
+    first.save(tmp_path / "saved")
+    second = trainer()
+    second.load(tmp_path / "saved")
+    assert left_by(second)["weights"] == left_by(first)["weights"]
+
+
+def test_whatever_passes_a_damaged_one_over_says_so(tmp_path: Path) -> None:
+    first = trainer(run_dir=tmp_path)
+    first.fit(epochs=1)
+    first.checkpoints.save()
+    first.fit(epochs=1)
+    newest = tmp_path / "checkpoints" / first.checkpoints.save()
+    (newest / "model.safetensors").write_bytes(b"")
+    for take in (trainer().load, trainer().load_weights):
+        with pytest.warns(UserWarning, match=f"skipped: .*{newest.name} is damaged: model.safetensors"):
+            take(tmp_path)

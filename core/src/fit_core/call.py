@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fit_core.data import length
 from fit_core.modes import flags_of, set_flags
-from fit_core.position import load_state, state_of
+from fit_core.position import length, load_state, state_of
 
 if TYPE_CHECKING:
     from fit_core.loop import Fit
@@ -28,10 +27,6 @@ class Length:
         """Tell whether it is longer than another in epochs or steps."""
         steps = [math.inf if each.steps is None else each.steps for each in (self, other)]
         return self.epochs > other.epochs or steps[0] > steps[1]
-
-    def __str__(self) -> str:
-        said = [f"{self.epochs:g} epochs"] * (self.epochs < math.inf) + [f"{self.steps} steps"] * (self.steps is not None)
-        return " or ".join(said) or "without end"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -56,6 +57,11 @@ class Checkpoint:
     def full(self) -> bool:
         """Whether a run can go on from it; else it holds weights alone."""
         return f"{STATE}.json" in self.manifest["files"]
+
+    def warn_of_skipped(self) -> None:
+        """Say which newer ones were passed over, and why."""
+        for said in self.skipped:
+            warnings.warn(f"skipped: {said}", stacklevel=4)
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """Return the tensors of one of its files, on the CPU, each in memory of its own."""
@@ -177,21 +183,22 @@ def point(parent: Path, pointer: str, name: str) -> None:
         raise WriteError(f"cannot write {parent / pointer}: {error.strerror}") from error
 
 
-def find_checkpoint(path: Path) -> Checkpoint:
+def find_checkpoint(path: Path, full: bool = False) -> Checkpoint:
     """Return the checkpoint that a path means, once its files are verified.
 
     Args:
         path: a checkpoint's folder, a pointer such as `checkpoints/best`, or a run folder, which means its newest one that
             is whole.
+        full: of a run folder, pass over those that hold weights alone.
 
     Raises:
         FitError: there is none.
         Damaged: a file is not as it was written.
     """
     if (path / FOLDER).is_dir():
-        return latest(path / FOLDER)
+        return latest(path / FOLDER, full)
     if path.name == FOLDER and path.is_dir():
-        return latest(path)
+        return latest(path, full)
     folder = followed(path)
     if not folder.is_dir():
         raise FitError(f"there is no checkpoint at {path}; give its folder, a pointer such as checkpoints/best, or a run folder")

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from fit_core.arrays import ArrayBatches, are_arrays, as_tensors, first_array, is_array, mixes_arrays
 from fit_core.errors import FitError, whole
-from fit_core.position import Passes, begin_pass, load_state, state_of, unsure
+from fit_core.position import Passes, begin_pass, length, load_state, state_of, unsure
 from fit_core.seeded import SeededLoader, can_be_seeded, order_generator
 from fit_core.state import Progress
 
@@ -81,16 +81,6 @@ def _gives_samples(data: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) or (is_array(value) and value.ndim == 0)
-
-
-def length(batches: Iterable[Any]) -> int | None:
-    """Return how many batches a pass has, or None if they don't say."""
-    if not isinstance(batches, Sized):
-        return None
-    try:
-        return len(batches)
-    except TypeError:  # a DataLoader over an IterableDataset has a __len__ that says it has none
-        return None
 
 
 class VirtualEpochs(Passes):

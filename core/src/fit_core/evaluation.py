@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fit_core.data import Fetched, check_count, counted, length
+from fit_core.data import Fetched, check_count, counted
 from fit_core.metrics import Meter, Row
 from fit_core.modes import eval_mode, random_states_aside
-from fit_core.position import begin_pass
+from fit_core.position import begin_pass, length
 from fit_core.state import Phase, State
 
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ import torch
 
 from fit_core.arrays import is_array
 from fit_core.batch import needs_inputs
-from fit_core.data import Limited, NoData, VirtualEpochs, as_batches, length, makes_batches
+from fit_core.data import Limited, NoData, VirtualEpochs, as_batches, makes_batches
 from fit_core.errors import FitError, did_you_mean, whole
+from fit_core.position import length
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from fit_core.cadence import Due
 from fit_core.call import Length, Origin, load_call
-from fit_core.data import Fetched, check_count, counted, length
+from fit_core.data import Fetched, check_count, counted
 from fit_core.ending import ending
 from fit_core.errors import TrainingError
 from fit_core.evaluation import Abandoned, Evaluation
 from fit_core.metrics import Meter, Row
 from fit_core.modes import set_random_states, switch_to_train
-from fit_core.position import begin_pass
+from fit_core.position import begin_pass, length
 from fit_core.update import finish_window, train_step
 
 if TYPE_CHECKING:

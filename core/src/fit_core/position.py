@@ -99,13 +99,16 @@ def begin_pass(data: Iterable[Any], number: int, skip: int = 0) -> Iterable[Any]
         return data
     if owner_of_state(data) is None:
         return Rest(data, skip)
-    return AtItsEnd(data) if _length(data) == skip else data
+    return AtItsEnd(data) if length(data) == skip else data
 
 
-def _length(data: Iterable[Any]) -> int | None:
+def length(batches: Iterable[Any]) -> int | None:
+    """Return how many batches a pass has, or None if they don't say."""
+    if not isinstance(batches, Sized):
+        return None
     try:
-        return len(data) if isinstance(data, Sized) else None
-    except TypeError:  # a DataLoader over an IterableDataset
+        return len(batches)
+    except TypeError:  # a DataLoader over an IterableDataset has a __len__ that says it has none
         return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,10 +33,7 @@ def find(trainer: Trainer, resume: str | Path) -> Checkpoint | None:
         TrainingError: there were some, and none is whole.
     """
     if resume != AUTO:
-        path = Path(resume)
-        if (path / FOLDER).is_dir() or path.name == FOLDER:
-            return latest(path if path.name == FOLDER else path / FOLDER, full=True)
-        return find_checkpoint(path)
+        return find_checkpoint(Path(resume), full=True)
     if trainer.run_dir is None:
         raise FitError("resume='auto' looks into the run folder: pass Trainer(run_dir=...)")
     folder = trainer.run_dir / FOLDER
@@ -56,8 +52,7 @@ def take_up(trainer: Trainer, checkpoint: Checkpoint, batches: int | None, allow
     Raises:
         FitError: something differs; the message lists it.
     """
-    for said in checkpoint.skipped:
-        warnings.warn(f"skipped: {said}", stacklevel=3)
+    checkpoint.warn_of_skipped()
     state = checkpoint.state()
     if state["call"] is None:
         raise FitError(f"{checkpoint.folder} was saved before any fit began, so there is nothing to go on with; use trainer.load")
@@ -76,6 +71,7 @@ def take_up(trainer: Trainer, checkpoint: Checkpoint, batches: int | None, allow
 
 def load(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """Give a trainer the whole state of a checkpoint."""
+    checkpoint.warn_of_skipped()
     state = checkpoint.state()
     make_ready(trainer)
     _load(trainer, checkpoint, state)
@@ -92,8 +88,7 @@ def _load(trainer: Trainer, checkpoint: Checkpoint, state: Mapping[str, Any]) ->
 
 def state_dict(trainer: Trainer) -> dict[str, Any]:
     """Return a copy of everything that a checkpoint holds, in memory."""
-    if not trainer._passes:
-        make_ready(trainer)
+    make_savable(trainer)
     modules = {name: module.state_dict() for name, module in trainer.named_modules().items()}
     return copy.deepcopy({"modules": {name: dict(tensors) for name, tensors in modules.items()}, **capture(trainer)})
 
@@ -113,6 +108,12 @@ def load_state_dict(trainer: Trainer, state: Mapping[str, Any]) -> None:
     restore(trainer, state)
     for name, module in trainer.named_modules().items():
         weights.put(module, state["modules"][name], {}, f"the {name}")
+
+
+def make_savable(trainer: Trainer) -> None:
+    """Make the optimizers, unless a `fit` did: what is saved before the first one is all that a trainer has."""
+    if not trainer._passes and not trainer.updates and trainer.optimizer is not None:
+        make_ready(trainer)
 
 
 def make_ready(trainer: Trainer) -> None:

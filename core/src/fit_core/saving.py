@@ -134,9 +134,10 @@ class SaveLast:
 
     @hookimpl(trylast=True)
     def on_fit_start(self, trainer: Trainer, state: State) -> None:
+        self._failed = None
         if state.resumed:
             own = trainer.checkpoints.resumed_from
-            self._held += [] if own is None else [own]
+            self._held = [] if own is None else [*self._held, own]  # names in another folder are others
             trainer.checkpoints.hold(self.name, self._held)
             return
         try:
@@ -293,5 +294,6 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             raise FitError(plain)
         return dict(read)
     checkpoint = find_checkpoint(path)
+    checkpoint.warn_of_skipped()
     tensors, aliases = checkpoint.tensors("model"), checkpoint.manifest["aliases"]["model"]
     return {**tensors, **{name: tensors[source] for name, source in aliases.items()}}

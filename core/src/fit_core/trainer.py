@@ -22,7 +22,6 @@ from fit_core.call import Length, save_call
 from fit_core.checkpoint import find_checkpoint
 from fit_core.control import Asked, Control, Kind
 from fit_core.criterion import Criterion
-from fit_core.data import length as batch_count
 from fit_core.ending import ending, mention
 from fit_core.errors import FitError, listed, whole
 from fit_core.evaluation import Evaluation
@@ -36,6 +35,7 @@ from fit_core.naming import FunctionPlugin, ScriptPlugin
 from fit_core.optimizers import names_of
 from fit_core.plan import Hooks, Tracer
 from fit_core.plugins import NO_SETTINGS, Member, register, resolve
+from fit_core.position import length as batch_count
 from fit_core.requests import BUILTIN, Settings
 from fit_core.run_folder import make_folder, new_run_folder
 from fit_core.saving import Checkpoints
@@ -224,8 +224,8 @@ class Trainer:
             FitError: a batch is at work, or something cannot be saved; the message names plugin and key.
             TrainingError: it cannot be written.
         """
-        if not weights_only and not self._passes:
-            resuming.make_ready(self)
+        if not weights_only:
+            resuming.make_savable(self)
         return saving.save(self, Path(path), weights_only)
 
     def load(self, path: str | Path) -> None:
@@ -237,7 +237,7 @@ class Trainer:
         Raises:
             FitError: there is none, it holds weights alone, or it does not fit.
         """
-        resuming.load(self, find_checkpoint(Path(path)))
+        resuming.load(self, find_checkpoint(Path(path), full=True))
 
     def load_weights(self, path: str | Path) -> tuple[list[str], list[str]]:
         """Copy weights into the model, as far as they fit; nothing else changes.

@@ -80,11 +80,9 @@ def to_resume(script: Path, path: str, words: Sequence[str], run_dir: Path | Non
         FitError: there is no such run.
         TrainingError: none of its checkpoints is whole.
     """
-    from fit_core.checkpoint import FOLDER, find_checkpoint, latest
+    from fit_core.checkpoint import find_checkpoint  # imports torch
 
-    folder = Path(path) if path else run_dir or newest(script, words).folder
-    inside = folder if folder.name == FOLDER else folder / FOLDER
-    return latest(inside, full=True) if inside.is_dir() else find_checkpoint(folder)
+    return find_checkpoint(Path(path) if path else run_dir or newest(script, words).folder, full=True)
 
 
 def newest(script: Path, words: Sequence[str]) -> Run:
