@@ -190,6 +190,29 @@ def _resolve(item: Any) -> Metric:
     raise FitError(f"{item!r} is no metric: give a name, a callable (outputs, targets) or an object with {', '.join(PARTS)}")
 
 
+def higher_is_better(who: str, monitor: str, mode: str, metrics: Iterable[Metric]) -> bool:
+    """Tell in which direction a value of the row improves.
+
+    Args:
+        who: watches it, for the error.
+        monitor: its name, with or without the prefix of an evaluation.
+        mode: "max" or "min"; "auto" asks the metric of this name, and takes losses as better when they are lower.
+        metrics: of the trainer.
+
+    Raises:
+        FitError: the mode is "auto", and neither the name nor a metric says.
+    """
+    if mode != "auto":
+        return mode == "max"
+    for metric in metrics:
+        named = monitor == metric.name or monitor.endswith(f"_{metric.name}")
+        if named and metric.higher_is_better is not None:
+            return metric.higher_is_better
+    if monitor == "loss" or monitor.endswith("_loss"):
+        return False
+    raise FitError(f"{who} cannot know whether more of {monitor!r} is better: pass mode='min' or mode='max'")
+
+
 class Block:
     """Outputs and targets of several batches, joined before the metrics see them.
 

@@ -65,20 +65,13 @@ def train_options() -> list[click.Option]:
 
 def train(run: ScriptRun) -> None:
     """Train, evaluate test data, and keep the manifest true."""
-    trainer, values = run.trainer, run.values
-    check_together(values)
-    if values["epochs"] is not None:
-        trainer.epochs = values["epochs"]
-    if values["accumulate"] is not None:
-        trainer.accumulate = values["accumulate"]
-    if values["weights"] is not None:
-        begin_with(trainer, values["weights"])
-    if values["dry_run"]:
+    trainer = run.trainer
+    check_together(run.values)
+    apply_options(run)
+    if run.values["dry_run"]:
         dry_run(run)
         return
-    start = describe_start(run.path, run.options, run.items, values)
-    add_plugins(trainer, start, values)
-    folder, manifest = new_run(run, start) if run.checkpoint is None else old_run(run, start)
+    folder, manifest = prepared(run)
     with Signals(trainer) as signals, recorded(trainer, folder, manifest), trainer:
         if not go(run, manifest) or signals.number is not None:
             leave(run, signals, manifest)
@@ -87,6 +80,25 @@ def train(run: ScriptRun) -> None:
     if not trainer.quiet:
         report(manifest.get("test", {}))
         click.echo(f"files in {folder}")
+
+
+def apply_options(run: ScriptRun) -> None:
+    """Give the trainer what fit's own options say."""
+    trainer, values = run.trainer, run.values
+    if values["epochs"] is not None:
+        trainer.epochs = values["epochs"]
+    if values["accumulate"] is not None:
+        trainer.accumulate = values["accumulate"]
+    if values["weights"] is not None:
+        begin_with(trainer, values["weights"])
+
+
+def prepared(run: ScriptRun, *plugins: Any) -> tuple[Path, dict[str, Any]]:
+    """Add the plugins of the command line and others, and return the run folder, a new one or that of `--resume`, and its manifest."""
+    start = describe_start(run.path, run.options, run.items, run.values)
+    add_plugins(run.trainer, start, run.values)
+    run.trainer.use(plugins)
+    return new_run(run, start) if run.checkpoint is None else old_run(run, start)
 
 
 def go(run: ScriptRun, manifest: dict[str, Any]) -> bool:

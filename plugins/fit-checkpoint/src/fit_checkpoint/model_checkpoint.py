@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from fit_checkpoint.keeping import Rule, Saved
-from fit_checkpoint.monitor import check_possible, check_there, higher_is_better
+from fit_checkpoint.monitor import check_possible, check_there
 from fit_checkpoint.naming import COUNTERS, Template, free
 from fit_checkpoint.options import check_options
 from fit_checkpoint.places import goes_on_here, is_over, lost_here, place_of, row_of
@@ -18,6 +18,7 @@ from fit_checkpoint.shelf import Shelf
 from fit_core import Every, State, hookimpl
 from fit_core.cadence import Due
 from fit_core.checkpoint import WriteError, find_checkpoint
+from fit_core.metrics import higher_is_better
 from fit_core.saving import load_weights
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class ModelCheckpoint:
         for what, value, _ in self._needs():
             check_possible(what, value, trainer, state)
         if self.best:
-            direction = higher_is_better(self._owner, self.monitor, self.mode, trainer)
+            direction = higher_is_better(self._owner, self.monitor, self.mode, trainer.metrics)
             self._shelf.rule = Rule(self._shelf.rule.last, self.best, direction)
         self._failed = False
         missed = self._take_up(trainer, state)

@@ -13,23 +13,6 @@ if TYPE_CHECKING:
     from fit_core import Trainer
 
 
-def higher_is_better(who: str, monitor: str, mode: str, trainer: Trainer) -> bool:
-    """Tell in which direction a value of the row improves.
-
-    Raises:
-        FitError: the mode is "auto", and neither the name nor a metric says.
-    """
-    if mode != "auto":
-        return mode == "max"
-    for metric in trainer.metrics:
-        named = monitor == metric.name or monitor.endswith(f"_{metric.name}")
-        if named and metric.higher_is_better is not None:
-            return metric.higher_is_better
-    if monitor == "loss" or monitor.endswith("_loss"):
-        return False
-    raise FitError(f"{who} cannot know whether more of {monitor!r} is better: pass mode='min' or mode='max'")
-
-
 def check_possible(what: str, name: str, trainer: Trainer, state: State) -> None:
     """Refuse a value before the first epoch that no validation of this run can give.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fit_core import FitError, State, hookimpl
 from fit_core.errors import did_you_mean, listed
+from fit_core.metrics import higher_is_better
 from fit_core.text import number
 from fit_schedulers.patience import Patience
 
@@ -46,7 +47,7 @@ class EarlyStopping:
 
     @hookimpl
     def on_fit_start(self, trainer: Trainer) -> None:
-        self._patience.higher_is_better = higher_is_better(self.monitor, self.mode, trainer)
+        self._patience.higher_is_better = higher_is_better("early-stopping", self.monitor, self.mode, trainer.metrics)
 
     @hookimpl
     def on_epoch_end(self, trainer: Trainer, state: State, row: Mapping[str, float]) -> None:
@@ -74,20 +75,3 @@ class EarlyStopping:
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Take up what `state_dict` returned."""
         self._patience.load_state_dict(state)
-
-
-def higher_is_better(monitor: str, mode: str, trainer: Trainer) -> bool:
-    """Tell in which direction a value of the row improves.
-
-    Raises:
-        FitError: the mode is "auto", and neither the name nor a metric says.
-    """
-    if mode != "auto":
-        return mode == "max"
-    for metric in trainer.metrics:
-        named = monitor == metric.name or monitor.endswith(f"_{metric.name}")
-        if named and metric.higher_is_better is not None:
-            return metric.higher_is_better
-    if monitor == "loss" or monitor.endswith("_loss"):
-        return False
-    raise FitError(f"early-stopping cannot know whether more of {monitor!r} is better: pass mode='min' or mode='max'")

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fit_core.cli.scripts import ScriptGroup, ScriptRun
-from fit_core.cli.train import add_plugins, begin_with, new_run, old_run, recorded, train_options
-from fit_core.run_folder import describe_start
+from fit_core.cli.train import apply_options, prepared, recorded, train_options
 from fit_core.testing.points import Point
 
 if TYPE_CHECKING:
@@ -47,16 +46,11 @@ def record(run: ScriptRun) -> None:
     from fit_core.testing import Recorder
 
     trainer, values = run.trainer, run.values
-    trainer.epochs = values["epochs"] if values["epochs"] is not None else trainer.epochs
-    trainer.accumulate = values["accumulate"] if values["accumulate"] is not None else trainer.accumulate
-    if values["weights"] is not None:
-        begin_with(trainer, values["weights"])
-    start = describe_start(run.path, run.options, run.items, values)
-    add_plugins(trainer, start, values)
+    apply_options(run)
     resume = None if run.checkpoint is None else run.checkpoint.folder
     with values["verify_recording"].open("w") as file:
-        trainer.use([Recorder(lambda point: file.write(json.dumps(point.to_json()) + "\n"), values["verify_interrupt"])])
-        folder, manifest = new_run(run, start) if run.checkpoint is None else old_run(run, start)
+        recorder = Recorder(lambda point: file.write(json.dumps(point.to_json()) + "\n"), values["verify_interrupt"])
+        folder, manifest = prepared(run, recorder)
         with recorded(trainer, folder, manifest), trainer:
             trainer.fit(steps=values["verify_steps"], limit_batches=values["limit_batches"], resume=resume)
 
