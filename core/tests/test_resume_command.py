@@ -140,6 +140,9 @@ def test_fresh_sets_the_run_aside(folder: Path) -> None:
     assert json.loads((folder / "mine.1" / "manifest.json").read_text())["seed"] == 1
     both = train(folder, "--resume", "mine", "--fresh")
     assert (both.code, both.stderr) == (2, "fit: --resume goes on with a run, so --fresh does nothing; leave one of them out\n")
+    assert train(folder, halt=6).code == 1
+    both = train(folder, "--resume", "--fresh")
+    assert (both.code, both.stderr) == (2, "fit: --resume goes on with a run, so --fresh does nothing; leave one of them out\n")
 
 
 def test_run_dir_alone_says_which_run(folder: Path) -> None:

@@ -16,8 +16,11 @@ from fit_core.run_folder import MANIFEST, is_alive, started_at
 if TYPE_CHECKING:
     from fit_core.checkpoint import Checkpoint
 
-FREE = ("--resume", "--epochs", "--max-time", "--run-dir", "-q", "--quiet", "--allow-changes", "--full-trace", "--no-save")
-"""Options that may differ between a run and its continuation."""
+FREE = (
+    *("--resume", "--run-dir", "--epochs", "--max-time", "--no-save", "--allow-changes", "-q", "--quiet", "--full-trace"),
+    *("--fresh", "--weights", "--dry-run"),  # which contradict --resume, as is said later
+)
+"""Options that say nothing about which run is meant."""
 RUNS = Path("runs")
 
 
