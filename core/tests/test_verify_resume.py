@@ -217,10 +217,33 @@ class Timed:
         self.seen = state["seen"]
 
 
+class Slowing:
+    """Lets the learning rate fall with a count that it does not save."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @hookimpl
+    def on_step_end(self, state: State) -> None:
+        assert state.update is not None
+        self.count += 1
+        state.update.optimizer.param_groups[0]["lr"] = 0.1 / (1 + self.count)
+
+
+class Remembers(Slowing):
+    """Saves it."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.count = state["count"]
+
+
 def test_every_leaf_has_a_readable_path() -> None:
     points: list[Point] = []
     network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
-    plugins = [Timed(), "lr", Recorder(points.append)]
+    plugins = [Timed(), Remembers(), Recorder(points.append)]
     tiny_trainer(model=network, plugins=plugins, metrics=["accuracy"], seed=1, accumulate=2, train_data=tiny_batches(3)).fit(epochs=2)
     paths = {kind: set(found) for kind, found in points[0].leaves.items()}
     assert {"model 0.weight", "model 1.running_mean"} <= paths["tensor"]
@@ -228,7 +251,7 @@ def test_every_leaf_has_a_readable_path() -> None:
     assert {"python", "numpy", "torch"} <= paths["random"]
     assert {"main steps", "main lr", "main last lr"} <= paths["setting"]
     assert {"main batches", "main gradient of 0.weight"} <= paths["window"]
-    assert paths["plugin"] >= {"'timed' seen", "'lr' origins main"}
+    assert paths["plugin"] >= {"'timed' seen", "'remembers' count"}
     assert not [path for path in paths["plugin"] if "seconds" in path or "timed' cadence on_batch_end" in path]
     later = {kind: set(found) for kind, found in points[-1].leaves.items()}
     assert "main momentum_buffer of 0.weight" in later["moment"]
@@ -272,7 +295,7 @@ def good(**changes: Any) -> Trainer:
         "optimizer": partial(torch.optim.Adam, lr=0.01),
         "metrics": ["accuracy"],
         "accumulate": 4,
-        "plugins": ["lr:warmup=0.2"],
+        "plugins": [Remembers()],
         "train_data": DataLoader(Noisy(), batch_size=4, shuffle=True),
         "val_data": DataLoader(Noisy(), batch_size=4),
     }
@@ -312,19 +335,6 @@ def test_who_keeps_which_checkpoint_is_no_difference() -> None:
             self.kept = list(state["kept"])
 
     check_resume(lambda: tiny_trainer(plugins=[Keeps()], seed=1, train_data=tiny_batches(4)))
-
-
-class Slowing:
-    """Lets the learning rate fall with a count that it does not save."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    @hookimpl
-    def on_step_end(self, state: State) -> None:
-        assert state.update is not None
-        self.count += 1
-        state.update.optimizer.param_groups[0]["lr"] = 0.1 / (1 + self.count)
 
 
 class Forgets(Slowing):
