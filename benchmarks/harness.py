@@ -28,6 +28,12 @@ def ratio(ours: Callable[[], float], plain: Callable[[], float], pairs: int = 15
     return statistics.median(found)
 
 
+def interleaved(runs: list[Callable[[], float]], rounds: int = 7) -> list[float]:
+    """Return the median seconds of each run; they take turns, after one round that does not count."""
+    found = [[run() for run in runs] for _ in range(rounds + 1)][1:]
+    return [statistics.median(seconds) for seconds in zip(*found, strict=True)]
+
+
 def table(rows: dict[str, float]) -> str:
     """Format ratios for people."""
     width = max(map(len, rows))

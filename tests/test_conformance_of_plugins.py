@@ -58,7 +58,7 @@ class Judge(torch.nn.Module):
 
 
 GANS = {"adversarial", "gradient-penalty", "r1", "r2", "feature-matching", "class-loss", "generator-ema", "samples", "sample-files"}
-OPTIONS = {"feature-matching": "feature-matching:layer=score"}
+OPTIONS = {"feature-matching": "feature-matching:layer=score", "metrics": "metrics:names=[running_accuracy,f1]"}
 
 
 @pytest.mark.parametrize("name", sorted(GANS))
@@ -68,7 +68,7 @@ def test_plugins_of_adversarial_training_conform(name: str, capsys: pytest.Captu
 
 @pytest.mark.parametrize("name", sorted(set(CLASSES) - GANS))
 def test_it_conforms(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    failed = failures(name, quiet=False)
+    failed = failures(OPTIONS.get(name, name), quiet=False)
     assert failed.keys() == EXCEPT.get(name, set()), failed
 
 

@@ -81,6 +81,7 @@ def load_call(fit: Fit, call: Mapping[str, Any]) -> None:
     fit.steps_before, fit.before = call["steps_before"], call["batches_before"]
     fit.began = time.perf_counter() - call["seconds"]
     if call["meter"] is not None:
+        fit.meter.begin(fit.state)
         fit.meter.load_state_dict(call["meter"])
     fit.val_values = dict(call["val_values"])
     fit.val_due.load_state_dict(call["val_due"])

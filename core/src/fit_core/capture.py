@@ -15,6 +15,7 @@ import torch
 from torch.optim import Optimizer
 
 from fit_core.errors import FitError, listed
+from fit_core.metric_list import directions_of
 from fit_core.modes import random_states
 from fit_core.streams import Streams
 
@@ -102,7 +103,7 @@ def facts(trainer: Trainer, batches: int | None) -> dict[str, Any]:
         "accumulate": trainer.accumulate,
         "remainder": trainer.remainder,
         "finite": trainer._guard.policy,
-        "metrics": [metric.name for metric in trainer.metrics],
+        "metrics": [" ".join(directions_of(metric)) or metric.name for metric in trainer.metrics],
         "optimizers": {update.name: ", ".join(map(_described, update.optimizers)) for update in trainer.updates.values()},
         "plugins": plugins,
         "torch": torch.__version__,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any
 
 from fit_core.errors import FitError, did_you_mean, listed
@@ -11,6 +12,7 @@ from fit_core.hookspecs import specs_in
 
 PLUGINS = "fit.plugins"
 METRICS = "fit.metrics"
+ADAPTERS = "fit.metric_adapters"
 HOOKSPECS = "fit.hookspecs"
 COMMANDS = "fit.commands"
 
@@ -29,6 +31,7 @@ KNOWN_PACKAGES = {
     "clip": "fit-optim",
     "ema": "fit-optim",
     "metrics": "fit-metrics",
+    "confusion-matrix": "fit-metrics",
     "mixed-precision": "fit-device",
     "progress": "fit-logging",
     "schedulers": "fit-schedulers",
@@ -113,9 +116,10 @@ def offered_specs() -> dict[str, dict[str, Callable[..., Any]]]:
 
 def unknown(group: str, name: str, known: Iterable[str]) -> FitError:
     """Return the error for a name that nobody offers."""
-    known = list(known)
+    known = set(known)
     if group == METRICS:
-        return FitError(f"no metric {name!r} (known: {listed(known)}){did_you_mean(name, known) or '; try: pip install fit-metrics'}")
+        more = "" if find_spec("fit_metrics") else "; try: pip install fit-metrics"
+        return FitError(f"no metric {name!r} (known: {listed(known)}){did_you_mean(name, known) or more}")
     if name in KNOWN_PACKAGES:
         return FitError(f"no plugin named {name!r}; try: pip install {KNOWN_PACKAGES[name]}")
     return FitError(f"no plugin named {name!r} (installed: {listed(known)}){did_you_mean(name, known)}")

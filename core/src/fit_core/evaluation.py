@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fit_core.data import Fetched, check_count, counted
-from fit_core.metrics import Meter, Row
+from fit_core.meter import Meter
+from fit_core.metrics import Row
 from fit_core.modes import eval_mode, random_states_aside
 from fit_core.position import begin_pass, length
 from fit_core.state import Phase, State
@@ -62,7 +63,7 @@ class Evaluation:
         """Run the pass, and return its values with their prefix."""
         trainer, state, hooks = self.trainer, self.state, self.trainer.hooks
         with random_states_aside(state.device), trainer._entered(state, self.meter):
-            self.meter.begin()
+            self.meter.begin(state)
             hooks.on_eval_start(trainer, state)
             with eval_mode(trainer.modules(state.model)), torch.no_grad():
                 self.evaluate_batches()

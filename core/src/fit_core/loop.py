@@ -18,7 +18,8 @@ from fit_core.data import Fetched, check_count, counted
 from fit_core.ending import ending
 from fit_core.errors import TrainingError
 from fit_core.evaluation import Abandoned, Evaluation
-from fit_core.metrics import Meter, Row
+from fit_core.meter import Meter
+from fit_core.metrics import Row
 from fit_core.modes import set_random_states, switch_to_train
 from fit_core.position import begin_pass, length
 from fit_core.update import finish_window, train_step
@@ -127,7 +128,7 @@ class Fit:
         self.random = None
         self.progress.begin_epoch()
         self.trainer._control.end_epoch = False
-        self.meter.begin()
+        self.meter.begin(self.state)
         self.val_values = {}
 
     def leave(self) -> None:

@@ -14,6 +14,7 @@ from fit_core.cadence import Delay, Gate, cadences_of, gate
 from fit_core.entrypoints import PLUGINS, Catalog, distribution, load
 from fit_core.errors import FitError, listed
 from fit_core.hookspecs import SPECS, arguments_of, specs_in
+from fit_core.metrics import Metric
 from fit_core.naming import entry_point_of, name_of, origin_of
 from fit_core.options import bind
 from fit_core.ordering import check_names, in_order, names_in
@@ -35,6 +36,7 @@ class Member:
         options: what it was built with, if fit built it.
         delay: for a plugin that acts only later.
         bundles: the bundles it came with, the outermost first.
+        is_metric: it is a metric, whose state is saved with the pass that it measures.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Member:
     options: Mapping[str, Any] = field(default_factory=dict)
     delay: Delay | None = None
     bundles: tuple[str, ...] = ()
+    is_metric: bool = False
     _gates: dict[tuple[str, Any], tuple[Gate, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -64,7 +67,7 @@ class Member:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a saved run keeps of it: its own state, if it has some, and the counts of its cadences."""
-        own = {"own": self.plugin.state_dict()} if hasattr(self.plugin, "state_dict") else {}
+        own = {"own": self.plugin.state_dict()} if hasattr(self.plugin, "state_dict") and not self.is_metric else {}
         return {**own, "cadences": {name: each.state_dict() for name, each in self._named_gates()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -101,8 +104,10 @@ class Holder:
     member: Member
 
 
-def resolve(items: Sequence[Any], later: Sequence[Any] = (), settings: Settings = NO_SETTINGS, builtin: Sequence[str] = ()) -> list[Member]:
-    """Turn what a user wrote into plugins, in the order of their calls.
+def build_all(
+    items: Sequence[Any], later: Sequence[Any] = (), settings: Settings = NO_SETTINGS, builtin: Sequence[str] = ()
+) -> list[Member]:
+    """Turn what a user wrote into plugins, in the order in which it is written.
 
     Args:
         items: what the script wrote.
@@ -112,13 +117,21 @@ def resolve(items: Sequence[Any], later: Sequence[Any] = (), settings: Settings 
         builtin: names that are there unless a plugin replaces or a `no:name` removes them.
 
     Raises:
-        FitError: an unknown name or option, two plugins of one name, a hook that is misspelt.
+        FitError: an unknown name or option.
     """
     catalog = Catalog(PLUGINS)
-    members = [build(request, catalog) for request in read_all(items, later, settings, catalog, builtin)]
+    return [build(request, catalog) for request in read_all(items, later, settings, catalog, builtin)]
+
+
+def arrange(members: list[Member]) -> list[Member]:
+    """Check plugins, and bring them into the order of their calls.
+
+    Raises:
+        FitError: two plugins of one name, a hook that is misspelt, an order that contradicts itself.
+    """
     replaced = {name for member in members for name in names_in(member, "replaces")}
     members = [member for member in members if member.name not in replaced]
-    check_names(members, catalog)
+    check_names(members, Catalog(PLUGINS))
     _check_unique(members)
     specs = all_specs(members)
     for member in members:
@@ -137,6 +150,11 @@ def build(request: Request, catalog: Catalog) -> Member:
     point = catalog.find(request.entry) if request.entry else entry_point_of(type(plugin), catalog)
     origin = distribution(point) if point else origin_of(plugin)
     return Member(request.name or name_of(plugin, point), plugin, origin, dict(options), request.delay, request.bundles)
+
+
+def of_metrics(metrics: Iterable[Metric]) -> list[Member]:
+    """Return those metrics that have hooks as plugins, under their names."""
+    return [Member(metric.name, metric, origin_of(metric), is_metric=True) for metric in metrics if find_hooks(metric)]
 
 
 def all_specs(members: Iterable[Member]) -> dict[str, Callable[..., Any]]:

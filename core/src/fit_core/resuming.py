@@ -12,7 +12,7 @@ from fit_core.capture import capture, differences, facts, restore
 from fit_core.checkpoint import FOLDER, Checkpoint, find_checkpoint, latest, newest_first, remove_drafts
 from fit_core.ending import ending
 from fit_core.errors import FitError
-from fit_core.metrics import Meter
+from fit_core.meter import Meter
 from fit_core.saving import paired
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from fit_core.checkpoint import FOLDER, Checkpoint, WriteError, find_checkpoint,
 from fit_core.codec import Encoder
 from fit_core.errors import FitError
 from fit_core.hookspecs import hookimpl
-from fit_core.metrics import Meter
+from fit_core.meter import Meter
 from fit_core.position import keeps_its_place, unsure
 from fit_core.state import State
 
@@ -144,7 +144,7 @@ class SaveLast:
             for file, module in trainer.named_modules().items():
                 weights.checked(module, f"the {file}", lazy=True)
             meter = Meter(trainer.metrics)
-            meter.begin()
+            meter.begin(state)
             Encoder().encode(meter.state_dict()["metrics"], "metrics")  # which are saved in the midst of an epoch only
             if not any(is_lazy(p) for module in trainer.named_modules().values() for p in module.parameters()):
                 self._save(trainer)

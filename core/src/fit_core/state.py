@@ -251,6 +251,10 @@ class State:
     def __contains__(self, key: StateKey[Any]) -> bool:
         return key in self._store
 
+    def get(self, key: StateKey[T], default: T | None = None) -> T | None:
+        """Return the value under a key, or a default if nobody has put one there in this batch."""
+        return self._store.get(key, default)
+
     def where(self) -> str:
         """Say where the run is: `"in epoch 2, batch 7 (train)"`."""
         if not self.batch:

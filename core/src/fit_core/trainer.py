@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any, Literal, Self
 
 import torch
@@ -29,12 +29,14 @@ from fit_core.guard import Guard, Policy
 from fit_core.items import Item
 from fit_core.log import LogBuffer
 from fit_core.loop import Fit
-from fit_core.metrics import Meter, Metric, Row, resolve_metrics
+from fit_core.meter import Meter
+from fit_core.metric_list import MetricList, directions, for_loss, offered_by
+from fit_core.metrics import Metric, Row
 from fit_core.modes import set_seed
 from fit_core.naming import FunctionPlugin, ScriptPlugin
 from fit_core.optimizers import names_of
 from fit_core.plan import Hooks, Tracer
-from fit_core.plugins import NO_SETTINGS, Member, register, resolve
+from fit_core.plugins import NO_SETTINGS, Member, arrange, build_all, of_metrics, register
 from fit_core.position import length as batch_count
 from fit_core.requests import BUILTIN, Settings
 from fit_core.run_folder import make_folder, new_run_folder
@@ -57,7 +59,7 @@ class Trainer:
         optimizer: a torch optimizer, or a callable that makes one of the parameters (`partial(SGD, lr=0.1)`); a list of
             them, which step together; a dict of them, or `Updates`, which step in turns (docs/updates.md); None if
             nothing is to be trained.
-        metrics: names ("accuracy"), callables `(outputs, targets)`, or metric objects.
+        metrics: names ("accuracy"), callables `(outputs, targets)`, keys of the state, metric objects, or pairs of a name with one.
         plugins: names with options ("early-stopping:patience=3"), objects, functions, modules, or pairs with a name.
         train_data: what `fit` trains on if it is given nothing; likewise `val_data`, and `test_data` for `evaluate`.
         val_data: see `train_data`.
@@ -88,7 +90,7 @@ class Trainer:
         loss_fn: Callable[..., Tensor] | None = None,
         optimizer: Optimizers | None = None,
         *,
-        metrics: Iterable[str | Metric | Callable[[Any, Any], Any]] = (),
+        metrics: Iterable[Any] = (),
         plugins: Iterable[Any] = (),
         train_data: Any = None,
         val_data: Any = None,
@@ -107,7 +109,9 @@ class Trainer:
         self.model = model
         self.loss_fn = loss_fn  # a property: the criterion goes with it
         self.optimizer = optimizer
-        self.metrics = resolve_metrics(metrics)
+        if isinstance(metrics, str):
+            raise FitError(f"metrics must be a list: metrics=[{metrics!r}]")
+        self._asked = list(metrics)
         self.train_data = train_data
         self.val_data = val_data
         self.test_data = test_data
@@ -497,6 +501,11 @@ class Trainer:
     def loss_fn(self, loss_fn: Callable[..., Tensor] | None) -> None:
         self.criterion = Criterion(loss_fn)
 
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics, as they are for the trainer's loss function; each pass over data has copies of its own."""
+        return for_loss(self._metrics, self.loss_fn)
+
     # ------------------------------------------------------------------------- building blocks for a replaced stage
 
     def forward(self) -> None:
@@ -616,7 +625,11 @@ class Trainer:
 
     def _build_plan(self) -> None:
         builtin = () if self.quiet else BUILTIN
-        self.members: list[Member] = resolve(self._items, self._later, self._settings, builtin)
+        members = build_all(self._items, self._later, self._settings, builtin)
+        modules = [member.plugin for member in members if isinstance(member.plugin, ModuleType)]
+        brought = [item for member in members for item in getattr(member.plugin, "brings_metrics", ())]
+        self._metrics = MetricList(offered_by(modules)).resolve([*self._asked, *brought])
+        self.members: list[Member] = arrange([*members, *of_metrics(self._metrics)])
         self.hooks = Hooks(register(self.members), self._tracer)
         self._logs = self.hooks.hears("on_log")
 
@@ -633,7 +646,7 @@ class Trainer:
 
     def _new_state(self, progress: Progress, meter: Meter) -> State:
         model = self.model if self._module is None else self._module
-        return State(progress, model, device_of(model), self._updates, meter.values, self.run_dir)
+        return State(progress, model, device_of(model), self._updates, meter.so_far, self.run_dir)
 
     @contextmanager
     def _entered(self, state: State, meter: Meter) -> Iterator[None]:
@@ -700,7 +713,7 @@ class Trainer:
             self._sequence.build(self, state)
             self._updates.update(self._sequence.by_name)
         meter.taken |= self._sequence.row_names()
-        taken = [metric.name for metric in self.metrics if metric.name in meter.taken]
+        taken = sorted(directions(self.metrics).keys() & meter.taken)
         if taken:
             raise FitError(f"a metric cannot be called {taken[0]!r}: the row has this name for an update")
         return self._sequence

@@ -18,7 +18,7 @@ from fit_checkpoint.shelf import Shelf
 from fit_core import Every, State, hookimpl
 from fit_core.cadence import Due
 from fit_core.checkpoint import WriteError, find_checkpoint
-from fit_core.metrics import higher_is_better
+from fit_core.metric_list import higher_is_better
 from fit_core.saving import load_weights
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fit_core import FitError, State
 from fit_core.errors import did_you_mean, listed
-from fit_core.metrics import PREFIXES
+from fit_core.metric_list import PREFIXES, directions
 
 if TYPE_CHECKING:
     from fit_core import Trainer
@@ -29,7 +29,7 @@ def check_possible(what: str, name: str, trainer: Trainer, state: State) -> None
         return
     if not state.validation:
         raise FitError(f"{what} {name!r}, but there is no validation data: pass some, or name a value of training, such as 'loss'")
-    offered = [prefix + value for prefix in state.validation for value in ("loss", *(metric.name for metric in trainer.metrics))]
+    offered = [prefix + value for prefix in state.validation for value in ("loss", *directions(trainer.metrics))]
     raise FitError(f"{what} {name!r}, but validation gives: {listed(offered)}{did_you_mean(name, offered)}")
 
 

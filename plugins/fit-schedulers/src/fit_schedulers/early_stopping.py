@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from fit_core import FitError, State, hookimpl
 from fit_core.errors import did_you_mean, listed
-from fit_core.metrics import higher_is_better
+from fit_core.metric_list import higher_is_better
 from fit_core.text import number
 from fit_schedulers.patience import Patience
 

@@ -1,0 +1,237 @@
+"""The numbers of one pass over data: its meter feeds the metrics, in blocks of batches where they allow it."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fit_core.batch import batch_size, detach
+from fit_core.criterion import terms
+from fit_core.errors import FitError
+from fit_core.mean import WeightedMean, scalar
+from fit_core.metric_list import PREFIXES, RESERVED, directions
+from fit_core.metrics import Metric
+from fit_core.state import State
+
+BLOCK_BYTES = 2**20
+BLOCK_BATCHES = 256
+
+
+class Block:
+    """Outputs and targets of several batches, joined before the metrics see them.
+
+    Copies, so that a buffer that a loader or a compiled model uses again does no harm; at most 1 MB of them.
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[tuple[Tensor, Tensor]] = []
+        self._kind: tuple[Any, ...] = ()
+        self._size = self._bytes = 0
+
+    def offer(self, outputs: Any, targets: Any) -> bool:
+        """Keep a copy of a batch, unless it cannot wait together with those that are here, or at all."""
+        if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
+            return False
+        kind = (outputs.shape, targets.shape, outputs.dtype, targets.dtype)
+        if kind != self._kind:  # seldom: only the last batch of most data is shorter
+            if not outputs.dim() or not targets.dim() or (self._batches and not self._goes_with(outputs, targets)):
+                return False
+            self._kind, self._size = kind, outputs.nbytes + targets.nbytes
+        if len(self._batches) >= BLOCK_BATCHES or self._bytes + self._size > BLOCK_BYTES:
+            return False
+        self._batches.append((outputs.detach().clone(), targets.detach().clone()))
+        self._bytes += self._size
+        return True
+
+    def _goes_with(self, *batch: Tensor) -> bool:
+        """Tell whether a batch differs from those that are here in its number of samples only."""
+        return all(its.shape[1:] == own.shape[1:] and its.dtype == own.dtype for its, own in zip(batch, self._batches[0], strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the batches: joined otherwise, they could give another value in the last bit."""
+        return {"batches": list(self._batches)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self.take()
+        for outputs, targets in state["batches"]:
+            self.offer(outputs, targets)
+
+    def take(self) -> tuple[Tensor, Tensor, list[int]] | None:
+        """Return all batches as one, and the samples of each; forget them."""
+        if not self._batches:
+            return None
+        outputs, targets = zip(*self._batches, strict=True)
+        self._batches.clear()
+        self._bytes = 0
+        return torch.cat(outputs), torch.cat(targets), [len(each) for each in targets]
+
+
+class Meter:
+    """The numbers of one pass: loss, metrics, recorded values.
+
+    Args:
+        metrics: copied, so that no two passes mix.
+
+    Attributes:
+        taken: names in the row that no plugin can record.
+        open: whether values can be recorded.
+    """
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._originals = list(metrics)
+        self._metrics = copy.deepcopy(self._originals)
+        self._known = directions(self._originals)
+        self._fed = [metric for metric in self._metrics if not hasattr(metric, "update_state")]
+        self._told = [metric for metric in self._metrics if hasattr(metric, "update_state")]
+        self._begun = False
+        self._losses: dict[str, WeightedMean] = {}
+        self._recorded: dict[str, WeightedMean] = {}
+        self._block = Block()
+        self.taken: set[str] = set(RESERVED)
+        self.open = False
+
+    def begin(self, state: State) -> None:
+        """Begin a pass."""
+        for metric in self._metrics:
+            metric.reset()
+            if hasattr(metric, "begin"):
+                metric.begin(state)
+        self._losses.clear()
+        self._recorded.clear()
+        self._block.take()
+        self._begun = False
+        self.open = True
+
+    def add_loss(self, name: str, state: State, sums: bool) -> None:
+        """Take in the loss in `state`, if there is one.
+
+        Args:
+            name: in the row.
+            state: of the pass.
+            sums: the loss is a sum over samples, not a mean.
+        """
+        if state.loss is not None:
+            if name not in self._losses:
+                self._losses[name] = WeightedMean(total=sums)
+            self._losses[name].add(state.loss, terms(state))
+
+    def add(self, state: State) -> None:
+        """Take outputs and targets of the batch in `state` in."""
+        self._begun = True
+        if self._fed:
+            self._feed(state.outputs, state.targets)
+        if self._told:
+            with torch.no_grad():
+                for metric in self._told:
+                    metric.update_state(state)
+
+    def record(self, name: str, value: Tensor | float, weight: Tensor | float) -> None:
+        """Take in a value of a plugin.
+
+        Raises:
+            FitError: the row is complete or not begun, the name is taken, or the value is no number.
+        """
+        if not self.open:
+            raise FitError(f"cannot record {name!r} here: the row is open from on_epoch_start (or on_eval_start) until it is complete")
+        if name in self.taken or name.startswith(PREFIXES) or name in self._known:
+            raise FitError(f"cannot record {name!r}: the row has this name for something else")
+        self._recorded.setdefault(name, WeightedMean()).add(scalar(name, value), scalar(f"weight of {name}", weight))
+
+    def values(self) -> dict[str, float]:
+        """Return the values of the pass. Waits for the device.
+
+        Raises:
+            FitError: a metric gives a value that the row has already.
+        """
+        return self._values(self._metrics)
+
+    def so_far(self) -> dict[str, float]:
+        """Return the values so far, but for those that are costly. Waits for the device."""
+        return self._values([metric for metric in self._metrics if not getattr(metric, "costly", False)])
+
+    def recorded(self) -> dict[str, float]:
+        """Return what plugins recorded so far. Waits for the device."""
+        return {name: mean.compute() for name, mean in self._recorded.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that was taken in, so that the pass can go on. Waits for the device."""
+        return {
+            "losses": {name: mean.state_dict() for name, mean in self._losses.items()},
+            "recorded": {name: mean.state_dict() for name, mean in self._recorded.items()},
+            "metrics": {key: _state_of(each, given) for (key, each), given in zip(self._keyed(), self._originals, strict=True)},
+            "block": self._block.state_dict(),
+            "begun": self._begun,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned, in a pass that has begun; a metric that was not there begins anew."""
+        for means, saved in ((self._losses, state["losses"]), (self._recorded, state["recorded"])):
+            for name, values in saved.items():
+                means[name] = WeightedMean()
+                means[name].load_state_dict(values)
+        for key, metric in self._keyed():
+            if key in state["metrics"]:
+                _restore(metric, state["metrics"][key])
+        self._block.load_state_dict(state["block"])
+        self._begun = state["begun"]
+
+    def _values(self, metrics: Iterable[Metric]) -> dict[str, float]:
+        self._empty_block()
+        values = {name: loss.compute() for name, loss in self._losses.items()}
+        for metric in metrics if self._begun else ():
+            computed = metric.compute()
+            for name, value in computed.items() if isinstance(computed, Mapping) else [(metric.name, computed)]:
+                if name in values or name in self.taken:
+                    raise FitError(f"metric {metric.name!r} gives a value {name!r}, a name that the row has for something else")
+                values[name] = float(value)
+        return values | self.recorded()
+
+    def _keyed(self) -> list[tuple[str, Metric]]:
+        """Return the metrics, each with a name that no other has: several may have one name for different values."""
+        seen: Counter[str] = Counter()
+        found = []
+        for metric in self._metrics:
+            seen[metric.name] += 1
+            found.append((f"{metric.name} {seen[metric.name]}", metric))
+        return found
+
+    def _feed(self, outputs: Any, targets: Any) -> None:
+        if self._block.offer(outputs, targets):
+            return
+        self._empty_block()
+        if not self._block.offer(outputs, targets):
+            self._update(detach(outputs), targets, [batch_size(targets, outputs)])
+
+    def _empty_block(self) -> None:
+        block = self._block.take()
+        if block is not None:
+            self._update(*block)
+
+    def _update(self, outputs: Any, targets: Any, sizes: list[int]) -> None:
+        with torch.no_grad():
+            for metric in self._fed:
+                if hasattr(metric, "update_block"):
+                    metric.update_block(outputs, targets, sizes)
+                else:
+                    metric.update(outputs, targets)
+
+
+def _state_of(metric: Any, original: Any) -> dict[str, Any]:
+    """Return the state of a metric: what its `state_dict` says, else every attribute that is not as in the one it is a copy of."""
+    if hasattr(metric, "state_dict"):
+        return dict(metric.state_dict())
+    given = vars(original)
+    return {name: value for name, value in vars(metric).items() if name not in given or given[name] is not value}
+
+
+def _restore(metric: Any, state: Mapping[str, Any]) -> None:
+    if hasattr(metric, "load_state_dict"):
+        metric.load_state_dict(state)
+    else:
+        vars(metric).update(state)

@@ -1,0 +1,285 @@
+"""Metrics of the training itself: gradient norms, throughput, memory, timings. Those with hooks are plugins too."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import Any, Self
+
+import torch
+from torch.nn.utils import get_total_norm
+
+from fit_core import State, hookimpl
+from fit_core.batch import batch_size
+from fit_metrics.tree import StateTree
+
+
+class Watching(StateTree):
+    """A tree that is also a plugin, which notes in `notes` what the copies of a pass take from there.
+
+    The copies of passes share the notes; a tree made of this one has its own.
+    """
+
+    passive = True
+    make_notes: Callable[[], Any]
+
+    def __init__(self, name: str, higher_is_better: bool | None = None) -> None:
+        super().__init__(names_nothing, name, higher_is_better=higher_is_better)
+        self.notes = self.make_notes()
+
+    def __copy__(self) -> Self:
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other.notes = self.make_notes()
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        other = super().__deepcopy__(memo)
+        other.notes = self.notes
+        return other
+
+
+def names_nothing(state: State) -> None:
+    """Return no value."""
+
+
+class GradNorm(Watching):
+    """The Euclidean norm of all gradients of a step, right for its window and not yet clipped: `grad_norm`.
+
+    With several updates, each step has a value of its own, and the mean is over all of them.
+    """
+
+    runs_before = ("clip",)
+    make_notes = list
+
+    def __init__(self) -> None:
+        super().__init__("grad_norm")
+
+    @hookimpl
+    def on_step_start(self, state: State) -> None:
+        assert state.update is not None
+        gradients = [parameter.grad for parameter in state.update.params if parameter.grad is not None]
+        if gradients:
+            self.notes.append(get_total_norm(gradients))
+
+    def begin(self, state: State) -> None:
+        """Note whether this is training: an evaluation has no steps, and those of training are not its own."""
+        super().begin(state)
+        if self._training:
+            self.notes.clear()
+        else:
+            self.notes = []
+
+    def update_state(self, state: State) -> None:  # noqa: ARG002  # the hook has seen it
+        """Take in the norms of steps since the last batch."""
+        self._take_notes()
+
+    def compute(self) -> dict[str, float]:
+        """Return the values by name. Waits for the device."""
+        self._take_notes()
+        return super().compute()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was taken in. Waits for the device."""
+        self._take_notes()
+        return super().state_dict()
+
+    def _take_notes(self) -> None:
+        """Take in what was noted: also of the step that the end of the data makes, after the last batch."""
+        for norm in self.notes:
+            self._keep(norm, 1)
+        self.notes.clear()
+
+
+class Clock:
+    """When the last batch was done."""
+
+    since: float = 0.0
+
+
+class Throughput(Watching):
+    """Samples per second, validation left out; of a pass the samples by the seconds: `throughput`."""
+
+    make_notes = Clock
+
+    def __init__(self) -> None:
+        super().__init__("throughput", higher_is_better=True)
+
+    def begin(self, state: State) -> None:
+        """Note whether this is training, and when it began."""
+        super().begin(state)
+        if not self._training:
+            self.notes = Clock()
+        self.notes.since = time.perf_counter()
+
+    def update_state(self, state: State) -> None:
+        """Take in the samples of a batch, and the seconds since the last one."""
+        now = time.perf_counter()
+        seconds, self.notes.since = max(now - self.notes.since, 1e-9), now
+        self._keep(batch_size(state.targets, state.inputs, state.outputs) / seconds, seconds)
+
+    @hookimpl
+    def on_safe_point(self) -> None:
+        self.notes.since = time.perf_counter()
+
+    @hookimpl
+    def on_train_epoch_start(self) -> None:
+        self.notes.since = time.perf_counter()
+
+
+class DeviceMemory:
+    """The most memory that was in use on the device so far, in MB (of the process, on the CPU): `device_memory`."""
+
+    name = "device_memory"
+    higher_is_better: bool | None = False
+
+    def __init__(self) -> None:
+        self._device = torch.device("cpu")
+
+    def begin(self, state: State) -> None:
+        """Note which device it is."""
+        self._device = state.device
+
+    def reset(self) -> None:
+        """Forget nothing: the process's memory is not that of a pass."""
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        """Do nothing."""
+
+    def update_state(self, state: State) -> None:
+        """Do nothing: memory is looked at when somebody asks."""
+
+    def compute(self) -> float:
+        """Return the peak in MB."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+    def merge(self, other: DeviceMemory) -> None:
+        """Do nothing: the peak is that of the process."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: another process has memory of its own."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up nothing."""
+
+
+PARTS = ("data", "forward", "loss", "backward", "step")
+
+
+class Seconds:
+    """How long each part of the work took; shared by all copies of a metric."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, dict[str, float]] = {}
+
+    def add(self, phase: str, part: str, began: float) -> None:
+        """Add the time since `began`."""
+        spent = self.of.setdefault(phase, dict.fromkeys(PARTS, 0.0))
+        spent[part] += time.perf_counter() - began
+
+
+class Timings:
+    """Seconds that a pass spends on each part of its work.
+
+    The values are `data_seconds`, `forward_seconds`, `loss_seconds`, `backward_seconds` and `step_seconds`.
+    It is the time of the CPU: work that a GPU still has to do counts where something waits for it.
+    """
+
+    name = "timings"
+    higher_is_better: bool | None = None
+    passive = True
+
+    def __init__(self) -> None:
+        self._seconds = Seconds()
+        self._phase = "train"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Timings:
+        other = Timings()
+        other._seconds = self._seconds
+        return other
+
+    def reset(self) -> None:
+        """Forget nothing: `begin` does."""
+
+    def begin(self, state: State) -> None:
+        """Forget what earlier passes of this phase took."""
+        self._phase = state.phase
+        self._seconds.of.pop(self._phase, None)
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        """Do nothing."""
+
+    def update_state(self, state: State) -> None:
+        """Do nothing: the hooks measure."""
+
+    def compute(self) -> dict[str, float]:
+        """Return the seconds of each part of the pass."""
+        spent = self._seconds.of.get(self._phase, {})
+        return {f"{part}_seconds": seconds for part, seconds in spent.items() if self._phase == "train" or part not in ("backward", "step")}
+
+    def directions(self) -> dict[str, bool | None]:
+        """Return the names."""
+        return {f"{part}_seconds": False for part in PARTS}
+
+    def merge(self, other: Timings) -> None:
+        """Add what another one has measured."""
+        for phase, spent in other._seconds.of.items():
+            own = self._seconds.of.setdefault(phase, dict.fromkeys(PARTS, 0.0))
+            for part, seconds in spent.items():
+                own[part] += seconds
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was measured."""
+        return {"seconds": {phase: dict(spent) for phase, spent in self._seconds.of.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` returned."""
+        self._seconds.of = {phase: dict(spent) for phase, spent in state["seconds"].items()}
+
+    @hookimpl(wrapper=True)
+    def iter_batches(self, state: State) -> Generator[None, Iterator[Any], Iterator[Any]]:
+        return self._timed((yield), state.phase)
+
+    def _timed(self, batches: Iterator[Any], phase: str) -> Iterator[Any]:
+        while True:
+            began = time.perf_counter()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            self._seconds.add(phase, "data", began)
+            yield batch
+            del batch
+
+    @hookimpl(wrapper=True)
+    def forward(self, state: State) -> Generator[None, Any, Any]:
+        began = time.perf_counter()
+        outputs = yield
+        self._seconds.add(state.phase, "forward", began)
+        return outputs
+
+    @hookimpl(wrapper=True)
+    def compute_loss(self, state: State) -> Generator[None, Any, Any]:
+        began = time.perf_counter()
+        loss = yield
+        self._seconds.add(state.phase, "loss", began)
+        return loss
+
+    @hookimpl(wrapper=True)
+    def backward(self, state: State) -> Generator[None, Any, Any]:
+        began = time.perf_counter()
+        done = yield
+        self._seconds.add(state.phase, "backward", began)
+        return done
+
+    @hookimpl(wrapper=True)
+    def optimizer_step(self, state: State) -> Generator[None, Any, Any]:
+        began = time.perf_counter()
+        done = yield
+        self._seconds.add(state.phase, "step", began)
+        return done
