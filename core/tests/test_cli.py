@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fit_core.hookspecs import SPECS
-from fit_core.testing import TINY_SCRIPT, Outcome
+from fit_core.testing import TINY_SCRIPT, Outcome, run_fit
 
 Run = Callable[..., Outcome]
 
@@ -624,3 +624,15 @@ def test_workers_under_fork_and_spawn_find_the_script(run_script: Run, tmp_path:
         assert done.code == 0, done.stderr
         losses.append(done.manifest["last_row"]["loss"])
     assert losses[0] == losses[1] == losses[2]
+
+
+def test_metrics_are_listed_and_described(tmp_path: Path) -> None:
+    listed = run_fit("metrics", cwd=tmp_path)
+    assert (listed.code, listed.stderr) == (0, "")
+    assert {"accuracy", "loss"} <= {line.split()[0] for line in listed.stdout.splitlines()}
+    one = run_fit("metrics", "accuracy", cwd=tmp_path)
+    assert one.stdout.startswith("accuracy  (fit-")
+    assert one.stdout.endswith("Values:\n    accuracy: more is better\n")
+    assert "loss of" in run_fit("metrics", "loss", cwd=tmp_path).stdout
+    wrong = run_fit("metrics", "acuracy", cwd=tmp_path)
+    assert (wrong.code, wrong.stderr.endswith("did you mean 'accuracy'?\n")) == (2, True)

@@ -26,6 +26,7 @@ from fit_metrics import (
     maximum,
     mean,
     metric,
+    minimum,
     mse,
     per_class,
     quantile,
@@ -464,3 +465,37 @@ def test_nothing_is_registered_anywhere() -> None:
     one, two = still([tree], ZERO_TO_THREE), still([tree], [(torch.ones(2), torch.zeros(2))])
     assert (one.fit(epochs=1)[0]["distance"], two.fit(epochs=1)[0]["distance"]) == (1.5, 1.0)
     assert "far" not in sys.modules
+
+
+@pytest.mark.parity("M12")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.uint8, torch.int64, torch.bool])
+def test_values_of_any_shape_and_type(dtype: torch.dtype) -> None:
+    one = torch.ones(4, 3, requires_grad=True)
+    for leaf in (
+        lambda outputs, targets: outputs.detach().to(dtype),
+        lambda outputs, targets: outputs.detach().to(dtype)[:, 0],
+        lambda outputs, targets: outputs.detach().to(dtype)[0, 0],
+        lambda outputs, targets: outputs.mean() + outputs.sum(1) * 0,
+    ):
+        found = _evaluated(metric("x")(mean(std(maximum(minimum(leaf))))), nn.MSELoss(), one, torch.ones(4, 3))
+        assert (found["x"], found["x_max"], found["x_min"]) == (1.0, 1.0, 1.0)
+        assert found["x_std"] == 0.0 or math.isnan(found["x_std"])
+    columns = _evaluated(metric("x")(mean(lambda outputs, targets: outputs.detach().to(dtype), dim=0)), nn.MSELoss(), one, torch.ones(4, 3))
+    assert columns == {"x_0": 1.0, "x_1": 1.0, "x_2": 1.0}
+
+
+@pytest.mark.parity("K1", "K2", "K3", "K4", "K5", "K6", "K7")
+def test_the_usual_names() -> None:
+    names = ["accuracy", "running_accuracy", "categorical_accuracy", "top_5_accuracy", "top_10_accuracy", "loss", "running_loss"]
+    model = nn.Linear(4, 12)
+    [row] = tiny_trainer(model=model, metrics=names).fit(epochs=1)
+    assert {*names, "epoch", "lr", "val_accuracy", "val_top_5_accuracy"} <= row.keys()
+    assert row["accuracy"] <= row["top_5_accuracy"] <= row["top_10_accuracy"]
+    assert row["categorical_accuracy"] == row["accuracy"]
+    assert row["running_loss"] == pytest.approx(row["loss"]), "of an epoch with fewer batches than the window"
+    assert "val_running_accuracy" not in row
+    assert row["epoch"] == 1
+    values = [(torch.tensor([0.2, 0.8]), torch.tensor([0.0, 0.6]))]
+    [row] = still(["mse", "mae", "rmse", "binary_accuracy"], values).fit(epochs=1)
+    assert (row["mse"], row["mae"], row["rmse"]) == pytest.approx((0.04, 0.2, 0.2))
+    assert row["binary_accuracy"] == 1.0, "targets are thresholded too"

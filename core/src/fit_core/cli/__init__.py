@@ -20,6 +20,7 @@ COMMANDS = {
     "predict": "predict",
     "explain": "explain",
     "plugins": "plugins",
+    "metrics": "metrics",
     "hooks": "hooks",
 }
 """Each command by name, and the module in this package that has it as `command`."""
