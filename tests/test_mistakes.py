@@ -74,7 +74,7 @@ LINES: dict[str, tuple[str, str, str]] = {
         "",
         "cannot make the optimizer SGD: SGD.__init__() got an unexpected keyword argument 'learning_rate'",
     ),
-    "metric": (swap('"accuracy"', '"acuracy"'), "", "no metric 'acuracy' (known: accuracy, loss); did you mean 'accuracy'?"),
+    "metric": (swap('"accuracy"', '"acuracy"'), "", "did you mean 'accuracy'?"),
     "no length": (swap("epochs=epochs", "epochs=None"), "", "how long to train? pass fit(..., epochs=10)"),
     "batches of three": (swap("train_data=tiny_batches(2)", "train_data=[(1, 2, 3)]"), "", "not a tuple of 3; write a hook prepare_batch"),
     "a spent generator": (

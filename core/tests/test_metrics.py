@@ -339,3 +339,49 @@ def test_a_value_that_waits_for_nobody_is_not_costly() -> None:
     [row] = tiny_trainer(metrics=[Costly, "accuracy"], plugins=[Watch()], train_data=tiny_batches(1)).fit(epochs=1)
     assert seen == [{"loss", "accuracy"}]
     assert "slow" in row
+
+
+class InPlace:
+    """Adds up in place, as many metrics do."""
+
+    name = "in_place"
+    higher_is_better = None
+
+    def __init__(self) -> None:
+        self.samples = 0
+
+    def reset(self) -> None:
+        self.total = torch.zeros(())
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.total += outputs.detach().mean()  # in float32: it matters what is joined
+        self.samples += len(targets)
+
+    def compute(self) -> float:
+        return float(self.total) + self.samples
+
+    def merge(self, other: InPlace) -> None:
+        self.total += other.total
+
+
+@settings(max_examples=20, deadline=None)
+@given(looks=st.sets(st.integers(1, 12)))
+def test_looking_at_values_changes_none(looks: set[int]) -> None:
+    class Looks:
+        @hookimpl
+        def on_batch_end(self, state: State) -> None:
+            if state.batch in looks:
+                assert state.metrics["mean"] == state.metrics["mean"]
+
+    def mean(outputs: Tensor, targets: Tensor) -> Tensor:
+        return outputs.mean()
+
+    def train(*plugins: Any) -> dict[str, float]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = nn.Linear(4, 3)
+        metrics = [mean, InPlace(), "accuracy"]
+        [row] = tiny_trainer(model=model, metrics=metrics, train_data=tiny_batches(12), plugins=plugins).fit(epochs=1)
+        return {name: value for name, value in row.items() if name != "seconds"}
+
+    assert train(Looks()) == train()

@@ -71,6 +71,12 @@ class Block:
         self._bytes = 0
         return torch.cat(outputs), torch.cat(targets), [len(each) for each in targets]
 
+    def copy(self) -> Block:
+        """Return a block with the same batches."""
+        other = Block()
+        other._batches = list(self._batches)
+        return other
+
 
 class Meter:
     """The numbers of one pass: loss, metrics, recorded values.
@@ -149,11 +155,26 @@ class Meter:
         Raises:
             FitError: a metric gives a value that the row has already.
         """
+        self._empty_block()
         return self._values(self._metrics)
 
     def so_far(self) -> dict[str, float]:
-        """Return the values so far, but for those that are costly. Waits for the device."""
-        return self._values([metric for metric in self._metrics if not getattr(metric, "costly", False)])
+        """Return the values so far, but for those that are costly. Waits for the device.
+
+        What waits in the block is taken in only for the moment: sums of other batches could differ in the last bit, and who looks
+        must not change a value.
+        """
+        cheap = [metric for metric in self._metrics if not getattr(metric, "costly", False)]
+        waiting = self._block.copy().take()
+        if waiting is None:
+            return self._values(cheap)
+        looked_at = [(m, given) for m, given in zip(self._metrics, self._originals, strict=True) if m in cheap and m in self._fed]
+        before = [(metric, copy.deepcopy(_state_of(metric, given)), given) for metric, given in looked_at]
+        self._update([metric for metric, _ in looked_at], *waiting)
+        values = self._values(cheap)
+        for each in before:
+            _restore(*each)
+        return values
 
     def recorded(self) -> dict[str, float]:
         """Return what plugins recorded so far. Waits for the device."""
@@ -175,14 +196,13 @@ class Meter:
             for name, values in saved.items():
                 means[name] = WeightedMean()
                 means[name].load_state_dict(values)
-        for key, metric in self._keyed():
+        for (key, metric), given in zip(self._keyed(), self._originals, strict=True):
             if key in state["metrics"]:
-                _restore(metric, state["metrics"][key])
+                _restore(metric, state["metrics"][key], given)
         self._block.load_state_dict(state["block"])
         self._begun = state["begun"]
 
     def _values(self, metrics: Iterable[Metric]) -> dict[str, float]:
-        self._empty_block()
         values = {name: loss.compute() for name, loss in self._losses.items()}
         for metric in metrics if self._begun else ():
             computed = metric.compute()
@@ -198,7 +218,7 @@ class Meter:
         found = []
         for metric in self._metrics:
             seen[metric.name] += 1
-            found.append((f"{metric.name} {seen[metric.name]}", metric))
+            found.append((metric.name if seen[metric.name] == 1 else f"{metric.name} {seen[metric.name]}", metric))
         return found
 
     def _feed(self, outputs: Any, targets: Any) -> None:
@@ -206,16 +226,16 @@ class Meter:
             return
         self._empty_block()
         if not self._block.offer(outputs, targets):
-            self._update(detach(outputs), targets, [batch_size(targets, outputs)])
+            self._update(self._fed, detach(outputs), targets, [batch_size(targets, outputs)])
 
     def _empty_block(self) -> None:
         block = self._block.take()
         if block is not None:
-            self._update(*block)
+            self._update(self._fed, *block)
 
-    def _update(self, outputs: Any, targets: Any, sizes: list[int]) -> None:
+    def _update(self, metrics: Iterable[Metric], outputs: Any, targets: Any, sizes: list[int]) -> None:
         with torch.no_grad():
-            for metric in self._fed:
+            for metric in metrics:
                 if hasattr(metric, "update_block"):
                     metric.update_block(outputs, targets, sizes)
                 else:
@@ -230,8 +250,9 @@ def _state_of(metric: Any, original: Any) -> dict[str, Any]:
     return {name: value for name, value in vars(metric).items() if name not in given or given[name] is not value}
 
 
-def _restore(metric: Any, state: Mapping[str, Any]) -> None:
+def _restore(metric: Any, state: Mapping[str, Any], original: Any) -> None:
     if hasattr(metric, "load_state_dict"):
         metric.load_state_dict(state)
     else:
-        vars(metric).update(state)
+        given = vars(original)
+        vars(metric).update({name: given[name] for name in vars(metric) if name in given} | dict(state))
