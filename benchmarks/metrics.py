@@ -33,6 +33,7 @@ def with_fit(*metrics: Any, regression: bool = False) -> Run:
     """Return a run that feeds metrics as the training pass does, and reads them at its end."""
     chosen = for_loss(MetricList().resolve(metrics), nn.MSELoss() if regression else nn.CrossEntropyLoss())
     targets = OUTPUTS if regression else TARGETS
+    losses = any(hasattr(metric, "update_loss") for metric in chosen)  # the mean that is in every row is counted with them
 
     def run() -> float:
         meter = Meter(chosen)
@@ -40,6 +41,8 @@ def with_fit(*metrics: Any, regression: bool = False) -> Run:
         meter.begin(state)
         began = time.perf_counter()
         for state.outputs, state.targets, state.loss in zip(OUTPUTS, targets, LOSSES, strict=True):
+            if losses:
+                meter.add_loss("loss", state, sums=False)
             meter.add(state)
         meter.values()
         return time.perf_counter() - began
@@ -149,7 +152,6 @@ ROWS: dict[str, tuple[Run, Run | None, Run | None]] = {
     "per class": (with_fit(per_class("accuracy")), None, None),
     "a quantile": (with_fit(quantile("accuracy")), None, None),
     "running_loss": (with_fit("running_loss"), None, None),
-    "throughput": (with_fit("throughput"), None, None),
     "usual set": (
         with_fit(mean(running_mean("accuracy")), top_k_accuracy(5), "running_loss"),
         by_hand(usual, both),

@@ -103,7 +103,7 @@ def facts(trainer: Trainer, batches: int | None) -> dict[str, Any]:
         "accumulate": trainer.accumulate,
         "remainder": trainer.remainder,
         "finite": trainer._guard.policy,
-        "metrics": [" ".join(directions_of(metric)) or metric.name for metric in trainer.metrics],
+        "metrics": [f"{type(metric).__name__} {' '.join(directions_of(metric)) or metric.name}" for metric in trainer.metrics],
         "optimizers": {update.name: ", ".join(map(_described, update.optimizers)) for update in trainer.updates.values()},
         "plugins": plugins,
         "torch": torch.__version__,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fit_core.batch import batch_size, detach
+from fit_core.batch import batch_size, detach, move
 from fit_core.criterion import terms
 from fit_core.errors import FitError
 from fit_core.mean import WeightedMean, scalar
@@ -39,7 +39,8 @@ class Block:
             return False
         kind = (outputs.shape, targets.shape, outputs.dtype, targets.dtype)
         if kind != self._kind:  # seldom: only the last batch of most data is shorter
-            if not outputs.dim() or not targets.dim() or (self._batches and not self._goes_with(outputs, targets)):
+            joinable = outputs.dim() and targets.dim() and len(outputs) == len(targets)
+            if not joinable or (self._batches and not self._goes_with(outputs, targets)):
                 return False
             self._kind, self._size = kind, outputs.nbytes + targets.nbytes
         if len(self._batches) >= BLOCK_BATCHES or self._bytes + self._size > BLOCK_BYTES:
@@ -50,7 +51,8 @@ class Block:
 
     def _goes_with(self, *batch: Tensor) -> bool:
         """Tell whether a batch differs from those that are here in its number of samples only."""
-        return all(its.shape[1:] == own.shape[1:] and its.dtype == own.dtype for its, own in zip(batch, self._batches[0], strict=True))
+        pairs = zip(batch, self._batches[0], strict=True)
+        return all(its.shape[1:] == own.shape[1:] and its.dtype == own.dtype and its.device == own.device for its, own in pairs)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the batches: joined otherwise, they could give another value in the last bit."""
@@ -91,10 +93,12 @@ class Meter:
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self._originals = list(metrics)
-        self._metrics = copy.deepcopy(self._originals)
+        self._metrics = [copy.deepcopy(metric) for metric in self._originals]
         self._known = directions(self._originals)
         self._fed = [metric for metric in self._metrics if not hasattr(metric, "update_state")]
         self._told = [metric for metric in self._metrics if hasattr(metric, "update_state")]
+        self._weighing = [metric for metric in self._metrics if hasattr(metric, "update_loss")]
+        self._device = torch.device("cpu")
         self._begun = False
         self._losses: dict[str, WeightedMean] = {}
         self._recorded: dict[str, WeightedMean] = {}
@@ -104,6 +108,7 @@ class Meter:
 
     def begin(self, state: State) -> None:
         """Begin a pass."""
+        self._device = state.device
         for metric in self._metrics:
             metric.reset()
             if hasattr(metric, "begin"):
@@ -125,7 +130,11 @@ class Meter:
         if state.loss is not None:
             if name not in self._losses:
                 self._losses[name] = WeightedMean(total=sums)
-            self._losses[name].add(state.loss, terms(state))
+            weight = terms(state)
+            self._losses[name].add(state.loss, weight)
+            if self._weighing and name == "loss":
+                for metric in self._weighing:
+                    metric.update_loss(state.loss.detach().reshape(()), 1 if sums else weight)
 
     def add(self, state: State) -> None:
         """Take outputs and targets of the batch in `state` in."""
@@ -186,6 +195,7 @@ class Meter:
             "losses": {name: mean.state_dict() for name, mean in self._losses.items()},
             "recorded": {name: mean.state_dict() for name, mean in self._recorded.items()},
             "metrics": {key: _state_of(each, given) for (key, each), given in zip(self._keyed(), self._originals, strict=True)},
+            "kinds": {key: type(metric).__qualname__ for key, metric in self._keyed()},
             "block": self._block.state_dict(),
             "begun": self._begun,
         }
@@ -197,9 +207,9 @@ class Meter:
                 means[name] = WeightedMean()
                 means[name].load_state_dict(values)
         for (key, metric), given in zip(self._keyed(), self._originals, strict=True):
-            if key in state["metrics"]:
-                _restore(metric, state["metrics"][key], given)
-        self._block.load_state_dict(state["block"])
+            if state["kinds"].get(key) == type(metric).__qualname__:
+                _restore(metric, move(state["metrics"][key], self._device), given)
+        self._block.load_state_dict(move(state["block"], self._device))
         self._begun = state["begun"]
 
     def _values(self, metrics: Iterable[Metric]) -> dict[str, float]:

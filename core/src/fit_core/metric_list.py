@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from types import ModuleType
@@ -10,7 +11,7 @@ from typing import Any
 
 from fit_core.entrypoints import ADAPTERS, METRICS, Catalog, load, unknown
 from fit_core.errors import FitError
-from fit_core.metrics import PARTS, Accuracy, FunctionMetric, KeyMetric, Metric
+from fit_core.metrics import PARTS, Accuracy, FunctionMetric, Metric, StateMetric, under
 from fit_core.state import StateKey
 
 RESERVED = ("epoch", "loss", "lr", "seconds")
@@ -52,18 +53,18 @@ class MetricList:
         if isinstance(item, str):
             item = self._by_name(item)
         elif isinstance(item, StateKey):
-            return KeyMetric(item, name)
-        else:
-            item = self.adapted(item)
+            return StateMetric(under(item), name or item.name)
         if isinstance(item, type):
             item = item()
+        item = self.adapted(item)
         if isinstance(item, Metric):
             return item if name is None else renamed(item, name)
         missing = [part for part in PARTS if not hasattr(item, part)]
         if hasattr(item, "update") and hasattr(item, "compute"):
             raise FitError(f"{type(item).__name__} is no metric yet: it lacks {', '.join(missing)}")
         if callable(item):
-            return FunctionMetric(item, name)
+            own = str(getattr(item, "__name__", type(item).__name__))
+            return StateMetric(item, name or own) if of_state(item) else FunctionMetric(item, name)
         raise FitError(f"{item!r} is no metric: give a name, a callable (outputs, targets) or an object with {', '.join(PARTS)}")
 
     def _by_name(self, name: str) -> Any:
@@ -93,6 +94,15 @@ def libraries(item: Any) -> Iterator[str]:
     homes = [item.__module__] if hasattr(item, "__name__") and not isinstance(item, type) else [c.__module__ for c in type(item).__mro__]
     for home in homes:
         yield str(home).partition(".")[0]
+
+
+def of_state(function: Any) -> bool:
+    """Tell whether a function has one parameter without default, called `state`."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # a builtin without a signature
+        return False
+    return [p.name for p in parameters if p.default is p.empty] == ["state"]
 
 
 def renamed(metric: Metric, name: str) -> Metric:

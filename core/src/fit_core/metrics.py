@@ -28,12 +28,14 @@ class Metric(Protocol):
 
     - `update_state(state)`, called after every batch in place of `update`: for one that needs more than outputs and targets.
     - `update_block(outputs, targets, sizes)`, called in place of `update`, with the samples of each of the joined batches.
+    - `update_loss(loss, terms)`, called with the loss of each batch (of the first update), and how many terms it is a mean of.
     - `begin(state)`, called when a pass begins, after `reset`.
     - `directions()`: its values by name, each with whether more is better, if `compute` returns several by name.
     - `for_loss(loss_fn)`: the metric to use with a loss function.
     - `costly = True`: computed once, when the pass is complete; `state.metrics` does without it.
     - `state_dict()` and `load_state_dict(state)`; without them its attributes are saved.
-    - methods under `@hookimpl`: the metric is a plugin too, whose copies share what `copy.deepcopy` leaves shared.
+    - methods under `@hookimpl`: a copy of the metric (`copy.copy`) is a plugin of the trainer, and the copies of passes share with it
+      what `copy.deepcopy` leaves shared. `leaves()` returns the metrics it is made of, whose hooks count too.
 
     Attributes:
         name: its name in the row.
@@ -47,7 +49,11 @@ class Metric(Protocol):
         """Forget everything."""
 
     def update(self, outputs: Any, targets: Any) -> None:
-        """Take in one batch, or several joined to one. Called without gradients; must not wait for the device."""
+        """Take in one batch, or several joined to one. Called without gradients; must not wait for the device.
+
+        Batches of tensors are joined if outputs and targets have the same number of samples. A metric to which it matters what was
+        one batch implements `update_block`.
+        """
 
     def compute(self) -> float | Mapping[str, float]:
         """Return the value of all that was taken in, or several by their names in the row."""
@@ -97,7 +103,7 @@ class Accuracy:
                 f"metric 'accuracy' needs tensors as outputs and targets, not {type(outputs).__name__} and "
                 f"{type(targets).__name__}; pass a callable (outputs, targets) as metric instead"
             )
-        if targets.is_floating_point() or outputs.dim() != targets.dim() + 1:
+        if targets.is_floating_point() or outputs.dim() != targets.dim() + 1 or outputs.shape[1] == 1:
             raise FitError(
                 f"metric 'accuracy' needs outputs (batch, classes, ...) and class indices (batch, ...), not {tuple(outputs.shape)} and "
                 f"{tuple(targets.shape)} {targets.dtype}; pass a callable (outputs, targets) instead, or pip install fit-metrics"
@@ -170,10 +176,11 @@ class _Averaged:
 class FunctionMetric(_Averaged):
     """The mean of a function `(outputs, targets) -> value per sample, or one value for a batch`.
 
-    One value for a batch is weighted by the number of samples.
+    One value for a batch is weighted by the number of samples. The function is called batch by batch; one whose value of a sample does
+    not depend on the others of its batch may have an attribute `per_sample = True`, and is called with many at once.
 
     Args:
-        function: what is called; its attribute `higher_is_better` counts.
+        function: what is called; its attributes `higher_is_better` and `per_sample` count.
         name: in the row; None: the function's own.
     """
 
@@ -190,31 +197,40 @@ class FunctionMetric(_Averaged):
         """Call the function on a batch."""
         self._add(self.function(outputs, targets), targets, outputs)
 
+    def update_block(self, outputs: Tensor, targets: Tensor, sizes: list[int]) -> None:
+        """Call the function on each of several batches, or on all at once."""
+        if len(sizes) == 1 or getattr(self.function, "per_sample", False):
+            self.update(outputs, targets)
+            return
+        for batch in zip(outputs.split(sizes), targets.split(sizes), strict=True):
+            self.update(*batch)
 
-class KeyMetric(_Averaged):
-    """The mean of what plugins put under a key of the state: `metrics=[GRADIENT_PENALTY]`.
 
-    Batches without the key don't count; one value for a batch is weighted by the number of samples.
+class StateMetric(_Averaged):
+    """The mean of a function `(state)`, called after every batch: of what plugins put under a key, say.
+
+    Batches for which it is None don't count; one value for a batch is weighted by the number of samples.
 
     Args:
-        key: of the state; its name is the metric's.
-        name: another name.
+        function: what is called.
+        name: in the row.
     """
 
-    def __init__(self, key: StateKey[Any], name: str | None = None) -> None:
+    def __init__(self, function: Callable[[State], Any], name: str) -> None:
         super().__init__()
-        self.key = key
-        self.name = name or key.name
+        self.function = function
+        self.name = name
+        self.higher_is_better = getattr(function, "higher_is_better", None)
         self._any = False
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> KeyMetric:
-        return KeyMetric(self.key, self.name)  # a copy of a key is another key
+    def __deepcopy__(self, memo: dict[int, Any]) -> StateMetric:
+        return StateMetric(self.function, self.name)
 
     def update(self, outputs: Any, targets: Any) -> None:
         """Not called: `update_state` is."""
 
     def compute(self) -> float | dict[str, float]:  # type: ignore[override]  # it may have nothing to say
-        """Return the mean; nothing if no batch has had the key. Waits for the device."""
+        """Return the mean; nothing if no batch has had a value. Waits for the device."""
         return super().compute() if self._any else {}
 
     def reset(self) -> None:
@@ -224,7 +240,7 @@ class KeyMetric(_Averaged):
 
     def merge(self, other: _Averaged) -> None:
         """Take in what another instance has seen."""
-        assert isinstance(other, KeyMetric)
+        assert isinstance(other, StateMetric)
         super().merge(other)
         self._any |= other._any
 
@@ -239,6 +255,12 @@ class KeyMetric(_Averaged):
 
     def update_state(self, state: State) -> None:
         """Take the value of a batch in, if it has one."""
-        if self.key in state:
+        value = self.function(state)
+        if value is not None:
             self._any = True
-            self._add(state[self.key], state.targets, state.inputs, state.outputs)
+            self._add(value, state.targets, state.inputs, state.outputs)
+
+
+def under(key: StateKey[Any]) -> Callable[[State], Any]:
+    """Return the function `(state)` that returns what is under a key."""
+    return lambda state: state.get(key)

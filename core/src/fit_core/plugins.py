@@ -153,8 +153,9 @@ def build(request: Request, catalog: Catalog) -> Member:
 
 
 def of_metrics(metrics: Iterable[Metric]) -> list[Member]:
-    """Return those metrics that have hooks as plugins, under their names."""
-    return [Member(metric.name, metric, origin_of(metric), is_metric=True) for metric in metrics if find_hooks(metric)]
+    """Return those metrics that have hooks as plugins, under their names; also those that others are made of."""
+    every = [leaf for metric in metrics for leaf in (metric.leaves() if hasattr(metric, "leaves") else [metric])]
+    return [Member(metric.name, metric, origin_of(metric), is_metric=True) for metric in every if find_hooks(metric)]
 
 
 def all_specs(members: Iterable[Member]) -> dict[str, Callable[..., Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -504,7 +505,8 @@ class Trainer:
     @property
     def metrics(self) -> list[Metric]:
         """The metrics, as they are for the trainer's loss function; each pass over data has copies of its own."""
-        return for_loss(self._metrics, self.loss_fn)
+        first = None if self._sequence is None else self._sequence.first
+        return for_loss(self._metrics, first.loss_fn if self.loss_fn is None and first is not None else self.loss_fn)
 
     # ------------------------------------------------------------------------- building blocks for a replaced stage
 
@@ -628,7 +630,7 @@ class Trainer:
         members = build_all(self._items, self._later, self._settings, builtin)
         modules = [member.plugin for member in members if isinstance(member.plugin, ModuleType)]
         brought = [item for member in members for item in getattr(member.plugin, "brings_metrics", ())]
-        self._metrics = MetricList(offered_by(modules)).resolve([*self._asked, *brought])
+        self._metrics = [copy.copy(metric) for metric in MetricList(offered_by(modules)).resolve([*self._asked, *brought])]
         self.members: list[Member] = arrange([*members, *of_metrics(self._metrics)])
         self.hooks = Hooks(register(self.members), self._tracer)
         self._logs = self.hooks.hears("on_log")

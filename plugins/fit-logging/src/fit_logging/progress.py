@@ -84,7 +84,7 @@ class Progress:
         best = self._best.take(row)
         if trainer.quiet:
             return
-        cells = {name: number(name, value) for name, value in row.items() if self._shown(name)}
+        cells = {name: number(name, value) for name, value in row.items() if name != "epoch" and self._shown(name)}
         self._table.width = self._screen.width
         for line in self._table.lines({"epoch": epoch_of(state)} | cells, best):
             self._screen.line(line)

@@ -1,37 +1,109 @@
-"""Rows in CSV files."""
+"""Rows of numbers in files: comma-separated values with a heading, or one JSON object per line."""
 
 from __future__ import annotations
 
 import csv
+import io
+import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from fit_core import FitError
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a CSV file with a heading; none if there is no file."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+class Format(Protocol):
+    """How rows are written."""
+
+    def heading(self, columns: Sequence[str]) -> str:
+        """Return what goes before the first row."""
+
+    def text(self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+        """Return rows as text."""
+
+    def read(self, text: str) -> list[dict[str, Any]]:
+        """Return the complete rows of a text."""
 
 
-def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], append: bool = False) -> None:
-    """Write rows; a new file replaces the old one only when it is complete.
+class Commas:
+    """CSV: what a row lacks stays empty."""
 
-    Args:
-        path: the file; its folder is made if need be.
-        columns: the heading, and the order of the values.
-        rows: values by column; what a row lacks stays empty.
-        append: add the rows to the file, which has this heading already.
+    def heading(self, columns: Sequence[str]) -> str:
+        """Return the line with the names."""
+        return self._lines([columns])
+
+    def text(self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+        """Return a line for each row."""
+        return self._lines([row.get(name, "") for name in columns] for row in rows)
+
+    def read(self, text: str) -> list[dict[str, Any]]:
+        """Return the rows of lines that are complete."""
+        return list(csv.DictReader(io.StringIO(complete(text), newline="")))
+
+    def _lines(self, rows: Iterable[Sequence[Any]]) -> str:
+        file = io.StringIO(newline="")
+        csv.writer(file).writerows(rows)
+        return file.getvalue()
+
+
+class JSONLines:
+    """One JSON object per line; numbers that are not finite are null, since JSON has none."""
+
+    def heading(self, columns: Sequence[str]) -> str:
+        """Return nothing: each line has its names."""
+        del columns
+        return ""
+
+    def text(self, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+        """Return a line for each row."""
+        del columns
+        return "".join(json.dumps({name: finite(value) for name, value in row.items()}) + "\n" for row in rows)
+
+    def read(self, text: str) -> list[dict[str, Any]]:
+        """Return the rows of lines that are complete."""
+        return [json.loads(line) for line in complete(text).splitlines()]
+
+
+def finite(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def complete(text: str) -> str:
+    """Return a text up to the end of its last line that has one."""
+    return text[: text.rfind("\n") + 1]
+
+
+FORMATS: dict[str, Format] = {".csv": Commas(), ".jsonl": JSONLines()}
+
+
+def format_of(path: Path) -> Format:
+    """Return the format that the end of a name says.
+
+    Raises:
+        FitError: it says none.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    target = path if append else path.with_name(f".{path.name}.{os.getpid()}")
-    with target.open("a" if append else "w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        if not append:
-            writer.writeheader()
-        writer.writerows(rows)
-    if not append:
-        target.replace(path)
+    if path.suffix not in FORMATS:
+        raise FitError(f"{path} must end with .csv or .jsonl")
+    return FORMATS[path.suffix]
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the complete rows of a file; none if there is no file."""
+    return format_of(path).read(path.read_bytes().decode()) if path.exists() else []
+
+
+def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a file with a heading; it takes the place of an old one only when it is complete."""
+    kind = format_of(path)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes((kind.heading(columns) + kind.text(columns, rows)).encode())
+    draft.replace(path)
+
+
+def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add rows to a file with this heading, in one write."""
+    with path.open("ab", buffering=0) as file:
+        file.write(format_of(path).text(columns, rows).encode())

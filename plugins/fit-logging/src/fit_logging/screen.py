@@ -118,8 +118,7 @@ class Notebook:
         self._handle: Any = None
 
     def line(self, text: str) -> None:
-        """Write a line."""
-        self.close()
+        """Write a line, below the one that changes."""
         print(text, flush=True)
 
     def status(self, status: Status) -> None:

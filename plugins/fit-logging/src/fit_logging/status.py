@@ -35,7 +35,7 @@ class Status:
     def line(self, width: int, full: str = "━", empty: str = "─") -> tuple[str, str, str]:
         """Return three parts of a line of at most `width` characters: before the bar, the bar, after it.
 
-        What does not fit is left out: first the values at the end, then the bar gets shorter and goes.
+        What does not fit is left out: the bar gets shorter, values go from the end, then the bar, then the time.
 
         Args:
             width: how many characters there are.
@@ -46,13 +46,15 @@ class Status:
         count = str(self.batch) if self.batches is None else f"{self.batch}/{self.batches}"
         words = [count] + ([] if self.left is None else [f"{clock(self.left)} left"])
         words += [f"{name} {value}" for name, value in self.values.items()]
-        bar = BAR if self.batches else 0
+        bar = SHORTEST if self.batches else 0
         while len(words) > 2 and length(head, bar, words) > width:
             words.pop()
-        while bar and length(head, bar, words) > width:
-            bar = bar - 1 if bar > SHORTEST else 0
+        if length(head, bar, words) > width:
+            bar = 0
         while len(words) > 1 and length(head, bar, words) > width:
             words.pop()
+        if bar:
+            bar = min(BAR, bar + width - length(head, bar, words))
         done = round(bar * min(self.batch / self.batches, 1)) if self.batches else 0
         before = head + GAP if head else ""
         after = (GAP if bar else "") + GAP.join(words)

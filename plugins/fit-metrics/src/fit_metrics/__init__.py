@@ -3,11 +3,11 @@
 from fit_metrics.arithmetic import Arithmetic
 from fit_metrics.decorators import last, maximum, mean, metric, minimum, per_class, quantile, running_mean, std, var
 from fit_metrics.epoch_metric import EpochMetric, epoch_metric
-from fit_metrics.measured import DeviceMemory, GradNorm, Throughput, Timings
+from fit_metrics.measured import DeviceMemory, GradNorm, LearningRate, Throughput, Timings
 from fit_metrics.named import accuracy, binary_accuracy, categorical_accuracy, mae, mse, r2, rmse, top_k_accuracy
 from fit_metrics.plugins import ConfusionMatrix, Metrics
 from fit_metrics.scores import average_precision, f1, precision, recall, roc_auc, score
-from fit_metrics.state_leaves import learning_rate, loss
+from fit_metrics.state_leaves import loss
 from fit_metrics.torchmetrics_adapter import TorchMetric
 from fit_metrics.tree import MetricTree
 
@@ -17,6 +17,7 @@ __all__ = [
     "DeviceMemory",
     "EpochMetric",
     "GradNorm",
+    "LearningRate",
     "MetricTree",
     "Metrics",
     "Throughput",
@@ -29,7 +30,6 @@ __all__ = [
     "epoch_metric",
     "f1",
     "last",
-    "learning_rate",
     "loss",
     "mae",
     "maximum",

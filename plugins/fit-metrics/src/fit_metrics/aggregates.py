@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fit_core.errors import FitError
 
-Value = float | list[float]
+Value = float | list[float] | dict[str, float]
 TINY = torch.finfo(torch.float32).tiny
 
 
@@ -45,8 +45,20 @@ class Observed:
         values = self.values.to(precision(self.values))
         if self.weights is None:
             return values, None
-        weights = self.weights.to(values.dtype).expand_as(values)
+        weights = spread_over(self.weights, values).to(values.dtype)
         return torch.where(weights == 0, 0, values), weights
+
+
+def spread_over(weights: Tensor, values: Tensor) -> Tensor:
+    """Return weights in the shape of values.
+
+    Raises:
+        FitError: they do not fit.
+    """
+    try:
+        return weights.expand_as(values)
+    except RuntimeError:
+        raise FitError(f"weights {tuple(weights.shape)} do not fit to values {tuple(values.shape)}") from None
 
 
 class Aggregate(Protocol):
@@ -58,6 +70,8 @@ class Aggregate(Protocol):
     """Goes after it."""
     directed: bool
     """Whether more of it is better if more of the leaf's values is."""
+    costly: bool
+    """Whether it is computed only when the pass is complete."""
     training_only: bool
     """Whether evaluations have none."""
 
@@ -70,7 +84,7 @@ class Aggregate(Protocol):
     def merge(self, other: Any) -> None:
         """Take in what another one has seen after it."""
 
-    def compute(self) -> Value | dict[str, float]:
+    def compute(self) -> Value:
         """Return the value, or a list of one per column, or one per name. Waits for the device."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -98,6 +112,7 @@ class Kept:
 
     prefix = suffix = ""
     directed = True
+    costly = False
     training_only = False
     state: tuple[str, ...] = ()
 
@@ -133,8 +148,16 @@ class Overall(Kept):
         self.reset()
 
     def dims(self, values: Tensor) -> tuple[int, ...]:
-        """Return the dimensions to reduce."""
-        return tuple(range(values.dim())) if self.dim is None else self.dim
+        """Return the dimensions to reduce.
+
+        Raises:
+            FitError: the values have not so many.
+        """
+        if self.dim is None:
+            return tuple(range(values.dim()))
+        if self.dim[-1] >= values.dim():
+            raise FitError(f"dim={self.dim} is more than values {tuple(values.shape)} have")
+        return self.dim
 
     def count(self, values: Tensor) -> int:
         """Return how many values are reduced to one."""
@@ -214,8 +237,9 @@ class Variance(Overall):
         if not values.numel():
             return
         dims = self.dims(values)
-        if self.pivot is None:
-            self.pivot = torch.nan_to_num(values.flatten()[0], posinf=0, neginf=0)
+        if self.pivot is None:  # a value of each column, which may be of another magnitude than the next
+            first = values[tuple(slice(0, 1) if d in dims else slice(None) for d in range(values.dim()))]
+            self.pivot = torch.nan_to_num(first, posinf=0, neginf=0)
         values = values - self.pivot
         if weights is None:
             weight = squared = torch.full((), float(self.count(values)), dtype=values.dtype, device=values.device)
@@ -243,7 +267,8 @@ class Variance(Overall):
         if other.weight is not None:
             if self.weight is None:
                 self.pivot = other.pivot
-            self._take(other.weight, other.squared_weight, other.mean + (other.pivot - self.pivot), other.square)
+            shift = (other.pivot - self.pivot).reshape(other.mean.shape)
+            self._take(other.weight, other.squared_weight, other.mean + shift, other.square)
 
     def spread(self) -> Tensor | float:
         """Return the variance as a tensor."""

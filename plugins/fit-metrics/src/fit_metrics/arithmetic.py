@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
+from fit_core.batch import batch_size, detach
 from fit_core.state import State
 
 Part = Any
@@ -52,9 +53,14 @@ class Arithmetic:
     def __neg__(self) -> Any:
         return made(operator.sub, "-", 0, self)
 
-    def value(self) -> float:
-        """Return the one value that arithmetic works with."""
+    def value(self) -> float | None:
+        """Return the one value that arithmetic works with; None if this pass has none."""
         raise NotImplementedError
+
+    @property
+    def direction(self) -> bool | None:
+        """Whether more of that value is better."""
+        return self.higher_is_better
 
 
 class Expression(Arithmetic):
@@ -69,23 +75,24 @@ class Expression(Arithmetic):
         higher_is_better: whether more is better.
     """
 
-    costly = False
-
     def __init__(self, function: Callable[[float, float], float], parts: Sequence[Part], name: str, higher_is_better: bool | None) -> None:
         self.function, self.parts = function, tuple(parts)
         self.name, self.higher_is_better = name, higher_is_better
+        self.costly = any(getattr(leaf, "costly", False) for leaf in self.leaves())
+
+    def __copy__(self) -> Self:
+        return self._with_parts({}, copy.copy)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        other = copy.copy(self)
-        other.parts = copy.deepcopy(self.parts, memo)  # a metric that is in it twice stays one
-        return other
+        return self._with_parts({}, lambda leaf: copy.deepcopy(leaf, memo))
 
     def for_loss(self, loss_fn: Any) -> Self:
         """Return the same of the metrics to use with a loss function."""
         return self._with_parts({}, lambda metric: metric.for_loss(loss_fn) if hasattr(metric, "for_loss") else metric)
 
     def _with_parts(self, done: dict[int, Any], change: Callable[[Any], Any]) -> Self:
-        other = copy.copy(self)
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
         parts = []
         for part in self.parts:
             if id(part) not in done and isinstance(part, Arithmetic):
@@ -115,20 +122,39 @@ class Expression(Arithmetic):
 
     def update(self, outputs: Any, targets: Any) -> None:
         """Take in a batch."""
+        self.update_block(outputs, targets, [batch_size(targets, outputs)])
+
+    def update_block(self, outputs: Any, targets: Any, sizes: Sequence[int]) -> None:
+        """Take in several batches joined to one."""
         for leaf in self.leaves():
-            leaf.update(outputs, targets)
+            if hasattr(leaf, "update_block"):
+                leaf.update_block(outputs, targets, sizes)
+            else:
+                leaf.update(outputs, targets)
 
-    def compute(self) -> float:
-        """Return the value; NaN where it divides by 0. Waits for the device."""
-        return self.value()
+    def update_loss(self, loss: Any, terms: Any) -> None:
+        """Take in the loss of a batch."""
+        for leaf in self.leaves():
+            if hasattr(leaf, "update_loss"):
+                leaf.update_loss(loss, terms)
 
-    def value(self) -> float:
-        """Return the value. Waits for the device."""
-        values = [part.value() if isinstance(part, Arithmetic) else part for part in self.parts]
+    def compute(self) -> dict[str, float]:
+        """Return the value, if there is one. Waits for the device."""
+        value = self.value()
+        return {} if value is None else {self.name: value}
+
+    def value(self) -> float | None:
+        """Return the value; NaN where it is no number, None if one of its parts has none. Waits for the device."""
+        left, right = (part.value() if isinstance(part, Arithmetic) else part for part in self.parts)
+        if left is None or right is None:
+            return None
         try:
-            return float(self.function(*values))
+            value = self.function(left, right)
         except ZeroDivisionError:
             return math.nan
+        except OverflowError:
+            return math.inf
+        return math.nan if isinstance(value, complex) else float(value)
 
     def merge(self, other: Expression) -> None:
         """Take in what another instance has seen after it."""
@@ -154,7 +180,7 @@ class StateExpression(Expression):
             if hasattr(leaf, "update_state"):
                 leaf.update_state(state)
             else:
-                leaf.update(state.outputs, state.targets)
+                leaf.update(detach(state.outputs), state.targets)
 
 
 def made(function: Callable[[float, float], float], sign: str, left: Part, right: Part) -> Any:
@@ -175,7 +201,7 @@ def direction(sign: str, left: Part, right: Part) -> bool | None:
     if isinstance(left, Arithmetic) == isinstance(right, Arithmetic):
         return None
     metric, number = (left, right) if isinstance(left, Arithmetic) else (right, left)
-    if metric.higher_is_better is None or (sign in "*/" and number == 0) or (sign == "**" and (metric is left or number <= 0)):
+    if metric.direction is None or (sign in "*/" and number == 0) or (sign == "**" and (metric is left or number <= 0)):
         return None
     falls = (sign in "-/" and metric is right) != (sign in "*/" and number < 0) or (sign == "**" and number < 1)
-    return metric.higher_is_better != falls
+    return bool(metric.direction != falls)

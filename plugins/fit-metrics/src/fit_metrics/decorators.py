@@ -17,7 +17,9 @@ from fit_metrics.state_leaves import of_key
 from fit_metrics.tree import MetricTree, tree_of
 
 
-def metric(name: str, *, higher_is_better: bool | None = None, output: Any = None, target: Any = None) -> Callable[[Any], Any]:
+def metric(
+    name: str, *, higher_is_better: bool | None = None, per_sample: bool | None = None, output: Any = None, target: Any = None
+) -> Callable[[Any], Any]:
     """Make a metric of a function `(outputs, targets)` or `(state)`, of a class whose objects are called like one, or of a metric.
 
     Under this name it is also usable as text, `metrics=["name"]`, where its module is an active plugin.
@@ -25,6 +27,8 @@ def metric(name: str, *, higher_is_better: bool | None = None, output: Any = Non
     Args:
         name: of its values in the row.
         higher_is_better: whether more is better; None: what the function's attribute says, if it has one.
+        per_sample: the values of a sample don't depend on the others of its batch, so that the function can be given many batches
+            at once, which is faster; None: what the function's attribute says, if it has one.
         output: which of several outputs it looks at: a key, an index, an attribute, or a function that picks.
         target: likewise of the targets.
     """
@@ -33,9 +37,9 @@ def metric(name: str, *, higher_is_better: bool | None = None, output: Any = Non
 
     def change(tree: Any) -> Any:
         if isinstance(tree, MetricTree):
-            return tree.changed(**attributes)
+            return tree.changed(**attributes, **({} if per_sample is None else {"leaf": Marked(tree.leaf, per_sample)}))
         other = copy.copy(tree)
-        if output is not None or target is not None:
+        if (output is not None or target is not None) and not hasattr(tree, "output"):
             raise FitError(f"metric {name!r}: output= and target= belong to the metrics that it is computed from")
         vars(other).update(attributes)
         return other
@@ -47,6 +51,17 @@ def metric(name: str, *, higher_is_better: bool | None = None, output: Any = Non
         return made
 
     return decorate
+
+
+class Marked:
+    """A leaf of which it is said whether it treats samples one by one."""
+
+    def __init__(self, leaf: Callable[..., Any], per_sample: bool) -> None:
+        self.leaf, self.per_sample = leaf, per_sample
+
+    def __call__(self, *seen: Any) -> Any:
+        """Ask the leaf."""
+        return self.leaf(*seen)
 
 
 def mean(thing: Any = None, *, dim: int | Sequence[int] | None = None) -> Any:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from itertools import product
 from typing import Any, Literal, Self
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from fit_core.errors import FitError, listed
 from fit_metrics.arithmetic import Arithmetic
+from fit_metrics.flat import flat
 from fit_metrics.gathered import LIMIT, Gathered
 from fit_metrics.leaves import Classes, same_shape, told
 from fit_metrics.picking import picked
@@ -44,7 +44,7 @@ class EpochMetric(Arithmetic):
 
     def __init__(
         self,
-        function: Callable[[Any, Any], Any],
+        function: Any,
         name: str | None = None,
         *,
         higher_is_better: bool | None = None,
@@ -68,6 +68,7 @@ class EpochMetric(Arithmetic):
         self.max_bytes, self.output, self.target = max_bytes, output, target
         self.costly = not running
         self._reading: Reading | None = None
+        self._classes: int | None = None
         self._gathered = Gathered(max_bytes, f"metric {self.name!r}")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -84,6 +85,7 @@ class EpochMetric(Arithmetic):
     def reset(self) -> None:
         """Forget everything."""
         self._gathered.reset()
+        self._classes = None
 
     def update(self, outputs: Any, targets: Any) -> None:
         """Take in a batch.
@@ -101,14 +103,9 @@ class EpochMetric(Arithmetic):
     def compute(self) -> dict[str, float]:
         """Return the value, or several by name. Waits for the device."""
         value = self._called()
-        if isinstance(value, Mapping):
-            return {f"{self.name}_{key}": float(each) for key, each in value.items()}
-        found = torch.as_tensor(value, dtype=torch.float64)
-        if not found.dim():
-            return {self.name: float(found)}
-        return {"_".join([self.name, *map(str, place)]): float(found[place]) for place in product(*map(range, found.shape))}
+        return flat(self.name, value)
 
-    def value(self) -> float:
+    def value(self) -> float | None:
         """Return the value for arithmetic. Waits for the device.
 
         Raises:
@@ -122,6 +119,7 @@ class EpochMetric(Arithmetic):
     def merge(self, other: EpochMetric) -> None:
         """Take in what another instance has seen after it."""
         self._gathered.merge(other._gathered)
+        self._classes = self._classes or other._classes
 
     def directions(self) -> dict[str, bool | None]:
         """Return the name, and whether more is better."""
@@ -129,11 +127,12 @@ class EpochMetric(Arithmetic):
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that was gathered. Waits for the device."""
-        return self._gathered.state_dict()
+        return {**self._gathered.state_dict(), "classes": self._classes}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
         self._gathered.load_state_dict(dict(state))
+        self._classes = state["classes"]
 
     def _called(self) -> Any:
         joined = self._gathered.joined()
@@ -142,21 +141,30 @@ class EpochMetric(Arithmetic):
         outputs, targets, *counted = joined
         if counted:
             outputs, targets = outputs[counted[0]], targets[counted[0]]
-        return self.function(outputs, targets)
+            if outputs.is_floating_point() and bool(outputs.isnan().any()):
+                return math.nan
+        if not hasattr(self.function, "of_classes"):
+            return self.function(outputs, targets)
+        try:
+            return self.function.of_classes(outputs, targets, self._classes)
+        except ValueError as error:
+            said = " ".join(str(error).split())
+            raise FitError(f"metric {self.name!r} cannot be computed of {told(outputs)} and {told(targets)}: {said}") from error
 
     def _read(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         """Return labels or probabilities, targets as indices or events, and which count."""
         kind, activation, ignored = self._way(outputs, targets)
         if kind == "classes":
             outputs, targets = Classes(self.name, ignored).indices(outputs, targets)
+            self._classes = outputs.shape[1]
             found = (
                 outputs.argmax(dim=1).to(torch.int32) if self.on == "labels" else activated(self.name, activation, outputs).movedim(1, -1)
             )
             found = found.flatten() if self.on == "labels" else found.flatten(0, -2)
             return found, targets.flatten().to(torch.int32), (targets != ignored).flatten()
         same_shape(self.name, outputs, targets)
-        if outputs.dim() == 2 and outputs.shape[1] == 1:
-            outputs, targets = outputs[:, 0], targets[:, 0]
+        if outputs.dim() != 2 or outputs.shape[1] == 1:  # of two dimensions, the second are labels
+            outputs, targets = outputs.flatten(), targets.flatten()
         found = activated(self.name, activation, outputs)
         counted = (targets != ignored).all(dim=tuple(range(1, targets.dim()))) if targets.dim() > 1 else targets != ignored
         return (found > self.threshold).to(torch.uint8) if self.on == "labels" else found, (targets > 0.5).to(torch.uint8), counted

@@ -34,6 +34,7 @@ class Gathered:
         self._waiting: list[tuple[Tensor, ...]] = []
         self._parts: list[tuple[Tensor, ...]] = []
         self._bytes = self._sent = 0
+        self._devices: set[torch.device] = set()
 
     def add(self, *tensors: Tensor) -> None:
         """Take in tensors of a batch, the same number each time.
@@ -47,6 +48,12 @@ class Gathered:
                 f"{self.what} would gather more than {self.limit / 2**20:,.0f} MB of outputs and targets; "
                 "allow more (max_bytes=), evaluate on less data (limit_batches=), or use a metric that need not gather"
             )
+        for tensor, first in zip(tensors, (self._waiting or self._parts or [tensors])[0], strict=True):
+            if tensor.shape[1:] != first.shape[1:]:
+                raise FitError(
+                    f"{self.what} cannot join batches of shapes {tuple(first.shape)} and {tuple(tensor.shape)}; "
+                    "use a metric that looks at samples one by one"
+                )
         self._waiting.append(tuple(tensor.detach().clone() for tensor in tensors))
         if self._bytes - self._sent >= CHUNK:
             self._send()
@@ -59,8 +66,8 @@ class Gathered:
     def joined(self) -> tuple[Tensor, ...]:
         """Return everything; an empty tuple if there was nothing. Waits for the device."""
         self._send()
-        if any(tensor.is_pinned() for part in self._parts for tensor in part):
-            torch.cuda.synchronize()
+        for device in self._devices:
+            torch.cuda.synchronize(device)
         return tuple(map(torch.cat, zip(*self._parts, strict=True))) if self._parts else ()
 
     def state_dict(self) -> dict[str, Any]:
@@ -75,6 +82,7 @@ class Gathered:
 
     def _send(self) -> None:
         if self._waiting:
+            self._devices |= {each.device for each in self._waiting[0] if each.device.type == "cuda"}
             self._parts.append(tuple(sent(torch.cat(each)) for each in zip(*self._waiting, strict=True)))
             self._waiting, self._sent = [], self._bytes
 
@@ -97,6 +105,8 @@ class Quantile(Kept):
     Raises:
         FitError: `q` is not between 0 and 1.
     """
+
+    costly = True
 
     def __init__(self, q: float, max_bytes: int = LIMIT) -> None:
         if not 0 <= q <= 1:

@@ -31,6 +31,11 @@ class Classes:
     name: str
     ignore_index: int = -100
     class_dim: int = 1
+    per_sample = True
+
+    def classes(self, outputs: Tensor) -> int:
+        """Return how many classes outputs have."""
+        return outputs.shape[self.class_dim]
 
     def indices(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return outputs with classes in dimension 1, and targets as class indices.
@@ -38,7 +43,7 @@ class Classes:
         Raises:
             FitError: they don't fit to each other.
         """
-        if isinstance(outputs, Tensor) and isinstance(targets, Tensor) and outputs.dim() > 1:
+        if isinstance(outputs, Tensor) and isinstance(targets, Tensor) and outputs.dim() > 1 and self.classes(outputs) > 1:
             outputs = outputs if self.class_dim == 1 else outputs.movedim(self.class_dim, 1)
             if targets.is_floating_point():
                 targets = targets if self.class_dim == 1 or targets.dim() < 2 else targets.movedim(self.class_dim, 1)
@@ -47,8 +52,8 @@ class Classes:
             elif targets.shape == outputs.shape[:1] + outputs.shape[2:]:
                 return outputs, targets
         raise FitError(
-            f"metric {self.name!r} needs outputs (batch, classes, ...) and class indices (batch, ...) or probabilities of classes, "
-            f"not {told(outputs)} and {told(targets)}; output=, target= and class_dim= choose others"
+            f"metric {self.name!r} needs outputs (batch, classes, ...) and class indices (batch, ...) or probabilities of classes, not "
+            f"{told(outputs)} and {told(targets)}; output=, target= and class_dim= choose others, binary_accuracy is for events"
         )
 
 
@@ -98,6 +103,7 @@ class Decided:
     threshold: float = 0.5
     logits: bool = False
     ignore_index: int | None = None
+    per_sample = True
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Return whether each is right, and whether it counts."""
@@ -112,11 +118,12 @@ class Squared:
     """The square of the error of each value. outputs, targets: of one shape."""
 
     name: str
+    per_sample = True
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the squared errors."""
         same_shape(self.name, outputs, targets)
-        return (outputs - targets).square()
+        return gaps(outputs, targets).square()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +131,12 @@ class Absolute:
     """The magnitude of the error of each value. outputs, targets: of one shape."""
 
     name: str
+    per_sample = True
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the errors."""
         same_shape(self.name, outputs, targets)
-        return (outputs - targets).abs()
+        return gaps(outputs, targets).abs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,7 @@ class Pairs:
     """Each target beside the square of its error. outputs, targets: of one shape."""
 
     name: str
+    per_sample = True
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return values (batch, ..., 2) in double precision."""
@@ -143,6 +152,12 @@ class Pairs:
         wide = torch.float32 if targets.device.type == "mps" else torch.float64
         targets = targets.to(wide)
         return torch.stack([targets, (outputs.to(wide) - targets).square()], dim=-1)
+
+
+def gaps(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return outputs - targets, in single precision at least."""
+    wide = torch.promote_types(torch.promote_types(outputs.dtype, targets.dtype), torch.float32)
+    return outputs.to(wide) - targets.to(wide)
 
 
 def same_shape(name: str, outputs: object, targets: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import copy
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -13,6 +13,9 @@ from torch.nn.utils import get_total_norm
 
 from fit_core import State, hookimpl
 from fit_core.batch import batch_size
+from fit_core.mean import column, kept
+from fit_metrics.aggregates import Mean, Observed
+from fit_metrics.state_leaves import nothing
 from fit_metrics.tree import StateTree
 
 
@@ -26,7 +29,7 @@ class Watching(StateTree):
     make_notes: Callable[[], Any]
 
     def __init__(self, name: str, higher_is_better: bool | None = None) -> None:
-        super().__init__(names_nothing, name, higher_is_better=higher_is_better)
+        super().__init__(nothing, name, higher_is_better=higher_is_better)
         self.notes = self.make_notes()
 
     def __copy__(self) -> Self:
@@ -41,28 +44,10 @@ class Watching(StateTree):
         return other
 
 
-def names_nothing(state: State) -> None:
-    """Return no value."""
+class StepNotes(Watching):
+    """One that notes something at every step, for the passes of training."""
 
-
-class GradNorm(Watching):
-    """The Euclidean norm of all gradients of a step, right for its window and not yet clipped: `grad_norm`.
-
-    With several updates, each step has a value of its own, and the mean is over all of them.
-    """
-
-    runs_before = ("clip",)
     make_notes = list
-
-    def __init__(self) -> None:
-        super().__init__("grad_norm")
-
-    @hookimpl
-    def on_step_start(self, state: State) -> None:
-        assert state.update is not None
-        gradients = [parameter.grad for parameter in state.update.params if parameter.grad is not None]
-        if gradients:
-            self.notes.append(get_total_norm(gradients))
 
     def begin(self, state: State) -> None:
         """Note whether this is training: an evaluation has no steps, and those of training are not its own."""
@@ -73,7 +58,7 @@ class GradNorm(Watching):
             self.notes = []
 
     def update_state(self, state: State) -> None:  # noqa: ARG002  # the hook has seen it
-        """Take in the norms of steps since the last batch."""
+        """Take in what was noted since the last batch."""
         self._take_notes()
 
     def compute(self) -> dict[str, float]:
@@ -88,45 +73,101 @@ class GradNorm(Watching):
 
     def _take_notes(self) -> None:
         """Take in what was noted: also of the step that the end of the data makes, after the last batch."""
-        for norm in self.notes:
-            self._keep(norm, 1)
+        for note in self.notes:
+            self._take_note(note)
         self.notes.clear()
+
+    def _take_note(self, note: Any) -> None:
+        raise NotImplementedError
+
+
+class GradNorm(StepNotes):
+    """The Euclidean norm of all gradients of a step, right for its window and not yet clipped: `grad_norm`.
+
+    With several updates, each step has a value of its own, and the mean is over all of them. An optimizer that evaluates a batch several
+    times (LBFGS) has a value for each evaluation.
+    """
+
+    runs_before = ("clip",)
+
+    def __init__(self) -> None:
+        super().__init__("grad_norm")
+
+    @hookimpl
+    def on_step_start(self, state: State) -> None:
+        assert state.update is not None
+        gradients = [parameter.grad for parameter in state.update.params if parameter.grad is not None]
+        if gradients:
+            self.notes.append(get_total_norm(gradients))
+
+    def _take_note(self, note: Any) -> None:
+        self._keep(note, 1)
+
+
+class LearningRate(StepNotes):
+    """The learning rate that each step was made with, for every parameter group of every optimizer: `learning_rate`.
+
+    Its mean over an epoch; the row's `lr` is that of the epoch's end. Several groups are `learning_rate_0`, `learning_rate_1`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("learning_rate")
+        self._given = (Mean(dim=0),)
+        self._settle()
+
+    @hookimpl
+    def on_step_start(self, state: State) -> None:
+        rates, made = list[Any](), list[float]()
+        for update in state.updates.values():
+            for optimizer in update.optimizers:
+                rates += [kept(group["lr"]) for group in optimizer.param_groups]
+                made += [float(update is state.update)] * len(optimizer.param_groups)
+        self.notes.append((rates, made))
+
+    def _take_note(self, note: Any) -> None:
+        rates, made = (column(each, torch.device("cpu")) for each in note)
+        alone = len(rates) == 1
+        self._any = True
+        self._add(Observed(rates if alone else rates[None], made if alone else made[None], [1]))
 
 
 class Clock:
-    """When the last batch was done."""
+    """When the work on a batch began."""
 
     since: float = 0.0
 
 
 class Throughput(Watching):
-    """Samples per second, validation left out; of a pass the samples by the seconds: `throughput`."""
+    """Samples per second; of a pass the samples by the seconds: `throughput`.
 
-    make_notes = Clock
+    The seconds are those from the moment when a batch is asked for to the one when it is done: validation and saving don't count.
+    """
+
+    make_notes = dict
 
     def __init__(self) -> None:
         super().__init__("throughput", higher_is_better=True)
 
-    def begin(self, state: State) -> None:
-        """Note whether this is training, and when it began."""
-        super().begin(state)
-        if not self._training:
-            self.notes = Clock()
-        self.notes.since = time.perf_counter()
-
     def update_state(self, state: State) -> None:
-        """Take in the samples of a batch, and the seconds since the last one."""
-        now = time.perf_counter()
-        seconds, self.notes.since = max(now - self.notes.since, 1e-9), now
+        """Take in the samples of a batch, and the seconds since it was asked for."""
+        seconds = max(time.perf_counter() - self.notes[state.phase].since, 1e-9)
         self._keep(batch_size(state.targets, state.inputs, state.outputs) / seconds, seconds)
 
-    @hookimpl
-    def on_safe_point(self) -> None:
-        self.notes.since = time.perf_counter()
+    @hookimpl(wrapper=True)
+    def iter_batches(self, state: State) -> Generator[None, Iterator[Any], Iterator[Any]]:
+        return asked_for((yield), self.notes.setdefault(state.phase, Clock()))
 
-    @hookimpl
-    def on_train_epoch_start(self) -> None:
-        self.notes.since = time.perf_counter()
+
+def asked_for(batches: Iterator[Any], clock: Clock) -> Iterator[Any]:
+    """Yield batches, and note when each is asked for."""
+    while True:
+        clock.since = time.perf_counter()
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        yield batch
+        del batch
 
 
 class DeviceMemory:
@@ -155,6 +196,8 @@ class DeviceMemory:
         """Return the peak in MB."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) / 2**20
+        import resource  # which Windows has not
+
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
     def merge(self, other: DeviceMemory) -> None:
@@ -169,6 +212,7 @@ class DeviceMemory:
 
 
 PARTS = ("data", "forward", "loss", "backward", "step")
+"""The last two belong to training."""
 
 
 class Seconds:
@@ -190,7 +234,7 @@ class Timings:
     It is the time of the CPU: work that a GPU still has to do counts where something waits for it.
     """
 
-    name = "timings"
+    name: str = "timings"
     higher_is_better: bool | None = None
     passive = True
 
@@ -198,8 +242,13 @@ class Timings:
         self._seconds = Seconds()
         self._phase = "train"
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Timings:
+    def __copy__(self) -> Timings:
         other = Timings()
+        other.name = self.name
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Timings:
+        other = copy.copy(self)
         other._seconds = self._seconds
         return other
 
@@ -220,11 +269,17 @@ class Timings:
     def compute(self) -> dict[str, float]:
         """Return the seconds of each part of the pass."""
         spent = self._seconds.of.get(self._phase, {})
-        return {f"{part}_seconds": seconds for part, seconds in spent.items() if self._phase == "train" or part not in ("backward", "step")}
+        parts = PARTS if self._phase == "train" else PARTS[:3]
+        return {f"{self._prefix}{part}_seconds": spent[part] for part in parts} if spent else {}
 
     def directions(self) -> dict[str, bool | None]:
         """Return the names."""
-        return {f"{part}_seconds": False for part in PARTS}
+        return {f"{self._prefix}{part}_seconds": False for part in PARTS}
+
+    @property
+    def _prefix(self) -> str:
+        """Under another name, its values begin with that."""
+        return "" if self.name == type(self).name else f"{self.name}_"
 
     def merge(self, other: Timings) -> None:
         """Add what another one has measured."""

@@ -55,7 +55,7 @@ def accuracy_for(loss_fn: Any) -> tuple[Callable[..., Any], str, bool]:
     if reading.kind == "classes":
         return Correct("accuracy", reading.ignore_index), "accuracy", True
     if reading.kind == "binary":
-        return Decided("accuracy", logits=reading.activation is not None and reading.activation.__name__ == "sigmoid"), "accuracy", True
+        return Decided("accuracy", logits=reading.of_logits), "accuracy", True
     return (Squared("mse"), "mse", False) if reading.kind == "squared" else (Absolute("mae"), "mae", False)
 
 
@@ -140,8 +140,7 @@ class Events(MetricTree):
     def for_loss(self, loss_fn: Any) -> MetricTree:
         """Return the tree to use with a loss function."""
         reading = reading_of(loss_fn)
-        logits = reading is not None and reading.activation is not None and reading.activation.__name__ == "sigmoid"
-        return self.changed(leaf=replace(self.leaf, logits=logits))
+        return self.changed(leaf=replace(self.leaf, logits=reading is not None and reading.of_logits))
 
 
 def binary_accuracy(

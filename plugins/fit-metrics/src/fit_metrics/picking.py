@@ -25,7 +25,9 @@ def picked(name: str, what: str, choice: Any, value: Any) -> Any:
     if callable(choice):
         return choice(value)
     try:
-        return value[choice] if isinstance(value, (Mapping, Sequence)) and not hasattr(value, str(choice)) else getattr(value, str(choice))
+        if isinstance(value, Mapping) or (isinstance(value, Sequence) and isinstance(choice, int)):
+            return value[choice]
+        return getattr(value, str(choice))
     except (KeyError, IndexError, AttributeError, TypeError):
         has = listed(value) if isinstance(value, Mapping) else f"a {type(value).__name__}"
         raise FitError(f"metric {name!r} looks at {what}={choice!r}, which the {what}s have not: {has}") from None

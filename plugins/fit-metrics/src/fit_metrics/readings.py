@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,6 +30,11 @@ class Reading:
     activation: Activation | None = None
     ignore_index: int = -100
 
+    @property
+    def of_logits(self) -> bool:
+        """Whether outputs are logits of events."""
+        return self.activation is sigmoid
+
 
 def softmax(outputs: Tensor) -> Tensor:
     """Return probabilities of classes (batch, classes, ...) from logits."""
@@ -42,16 +46,21 @@ def sigmoid(outputs: Tensor) -> Tensor:
     return outputs.float().sigmoid()
 
 
+def exponential(outputs: Tensor) -> Tensor:
+    """Return probabilities from their logarithms."""
+    return outputs.float().exp()
+
+
 def as_they_are(outputs: Tensor) -> Tensor:
     """Return outputs that are probabilities."""
     return outputs
 
 
-ACTIVATIONS: dict[str, Activation] = {"softmax": softmax, "sigmoid": sigmoid, "exp": torch.exp, "none": as_they_are}
+ACTIVATIONS: dict[str, Activation] = {"softmax": softmax, "sigmoid": sigmoid, "exp": exponential, "none": as_they_are}
 
 CRITERIA: tuple[tuple[type[nn.Module], Callable[..., Tensor], Kind, Activation | None], ...] = (
     (nn.CrossEntropyLoss, F.cross_entropy, "classes", softmax),
-    (nn.NLLLoss, F.nll_loss, "classes", torch.exp),
+    (nn.NLLLoss, F.nll_loss, "classes", exponential),
     (nn.MultiMarginLoss, F.multi_margin_loss, "classes", None),
     (nn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits, "binary", sigmoid),
     (nn.BCELoss, F.binary_cross_entropy, "binary", as_they_are),

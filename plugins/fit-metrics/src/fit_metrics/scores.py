@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -64,6 +65,9 @@ OF_ONE_CLASS = ("average_precision_score", "brier_score_loss", "roc_auc_score", 
 """Those that are given the probability of the second class if there are two."""
 TOLD_LABELS = ("d2_log_loss_score", "log_loss", "roc_auc_score", "top_k_accuracy_score")
 """Those that are told which classes there are: data need not have samples of each."""
+BY_CLASS = ("confusion_matrix", "multilabel_confusion_matrix")
+"""Those that have a place for each class; others do with `average=None`."""
+PROBABILITIES = tuple(name for name, on in WAYS.items() if on == "probabilities")
 WORSE = ("_loss", "_error", "_deviance")
 """How functions end of which less is better; scikit-learn says so of its names."""
 
@@ -75,19 +79,26 @@ class Score:
     function: Callable[..., Any]
     name: str
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Any:
-        """Return what the function says."""
-        found = outputs.float() if outputs.is_floating_point() else outputs
-        if self.name in OF_ONE_CLASS and found.dim() == 2 and found.shape[1] == 2 and targets.dim() == 1:
+    def of_classes(self, outputs: Tensor, targets: Tensor, classes: int | None) -> Any:
+        """Return what the function says of outputs and targets.
+
+        Args:
+            outputs: labels, probabilities or values of all samples.
+            targets: likewise.
+            classes: how many there are; None if these are events or values.
+        """
+        found, truth = (each.float() if each.is_floating_point() else each for each in (outputs, targets))
+        if self.name in OF_ONE_CLASS and found.dim() == 2 and found.shape[1] == 2 and truth.dim() == 1:
             found = found[:, 1]
-        classes = range(found.shape[1]) if found.dim() == 2 and targets.dim() == 1 else range(2)
-        labels = {"labels": list(classes)} if self.name in TOLD_LABELS and not has_keyword(self.function, "labels") else {}
-        return self.function(targets.numpy(), found.numpy(), **labels)
+        given = self.function.keywords if isinstance(self.function, partial) else {}
+        labels = {} if "labels" in given or not self._takes_labels(given, classes, truth) else {"labels": list(range(classes or 2))}
+        return self.function(truth.numpy(), found.numpy(), **labels)
 
-
-def has_keyword(function: Any, name: str) -> bool:
-    """Tell whether a `partial` gives a keyword already."""
-    return isinstance(function, partial) and (name in function.keywords or has_keyword(function.func, name))
+    def _takes_labels(self, given: Mapping[str, Any], classes: int | None, truth: Tensor) -> bool:
+        """Tell whether the function is to be told which labels there are."""
+        if self.name in BY_CLASS or ("average" in given and given["average"] is None and self.name not in PROBABILITIES):
+            return classes is not None
+        return self.name in TOLD_LABELS and truth.dim() == 1
 
 
 def score(function: Callable[..., Any], name: str | None = None, *, on: On | None = None, **options: Any) -> EpochMetric:
@@ -109,54 +120,71 @@ def score(function: Callable[..., Any], name: str | None = None, *, on: On | Non
     on = WAYS.get(own) if on is None else on
     if on is None:
         raise FitError(f"what does {own} compare? pass score({own}, on='labels'), 'probabilities' or 'outputs'")
-    if "higher_is_better" not in options and own not in ("confusion_matrix", "multilabel_confusion_matrix"):
+    if "higher_is_better" not in options and own in WAYS and own not in BY_CLASS:
         options["higher_is_better"] = not own.endswith(WORSE)
     return EpochMetric(Score(function, own), name or own, on=on, **options)
 
 
-def _named(name: str, function: str, **given: Any) -> EpochMetric:
+def _function(name: str, function: str) -> Callable[..., Any]:
+    """Return a function of scikit-learn for a metric of this name.
+
+    Raises:
+        FitError: it is not installed.
+    """
     try:
-        module = import_module("sklearn.metrics")
+        found: Callable[..., Any] = getattr(import_module("sklearn.metrics"), function)
     except ImportError:
         raise FitError(f"metric {name!r} is one of scikit-learn: pip install 'fit-metrics[sklearn]'") from None
-    return score(partial(getattr(module, function), **given), name)
+    return found
 
 
-def _averaged(function: str) -> Callable[..., Any]:
-    """Return a function of labels that averages over classes, or takes the second class of events."""
+@dataclass(frozen=True)
+class Averaged(Score):
+    """Takes the second of two classes, or the event, and of several classes or labels their mean (macro average)."""
 
-    def call(truth: Any, found: Any) -> Any:
-        module = import_module("sklearn.metrics")
-        events = truth.dtype.name == "uint8" and truth.ndim == 1
-        return getattr(module, function)(truth, found, average="binary" if events else "macro", zero_division=0)
+    def of_classes(self, outputs: Tensor, targets: Tensor, classes: int | None) -> Any:
+        """Return what the function says of labels."""
+        average = "binary" if targets.dim() == 1 and classes in (None, 2) else "macro"
+        return self.function(targets.numpy(), outputs.numpy(), average=average, zero_division=0)
 
-    call.__name__ = function
-    return call
+
+@dataclass(frozen=True)
+class OneByOne(Score):
+    """Takes the second of two classes, or the event, and of several classes the mean of those that the data has, each against the rest."""
+
+    def of_classes(self, outputs: Tensor, targets: Tensor, classes: int | None) -> Any:
+        """Return what the function says of probabilities."""
+        if classes is None or classes == 2:
+            return super().of_classes(outputs, targets, classes)
+        truth, found = targets.numpy(), outputs.float().numpy()
+        there = [i for i in range(classes) if 0 < (truth == i).sum() < len(truth)]
+        return sum(self.function(truth == i, found[:, i]) for i in there) / len(there) if there else math.nan
 
 
 def f1() -> EpochMetric:
-    """The F1 score: of events, or the mean over classes (macro average)."""
-    _named("f1", "f1_score")
-    return score(_averaged("f1_score"), "f1")
+    """The F1 score: of events or of the second of two classes; of several classes their mean (macro average)."""
+    return EpochMetric(Averaged(_function("f1", "f1_score"), "f1_score"), "f1", on="labels", higher_is_better=True)
 
 
 def precision() -> EpochMetric:
-    """The precision: of events, or the mean over classes (macro average)."""
-    _named("precision", "precision_score")
-    return score(_averaged("precision_score"), "precision")
+    """The precision: of events or of the second of two classes; of several classes their mean (macro average)."""
+    return EpochMetric(
+        Averaged(_function("precision", "precision_score"), "precision_score"), "precision", on="labels", higher_is_better=True
+    )
 
 
 def recall() -> EpochMetric:
-    """The recall: of events, or the mean over classes (macro average)."""
-    _named("recall", "recall_score")
-    return score(_averaged("recall_score"), "recall")
+    """The recall: of events or of the second of two classes; of several classes their mean (macro average)."""
+    return EpochMetric(Averaged(_function("recall", "recall_score"), "recall_score"), "recall", on="labels", higher_is_better=True)
 
 
 def roc_auc() -> EpochMetric:
-    """The area under the ROC curve; of several classes the mean of each against the rest."""
-    return _named("roc_auc", "roc_auc_score", multi_class="ovr")
+    """The area under the ROC curve: of events or of the second of two classes; of several classes the mean of each against the rest."""
+    function = OneByOne(_function("roc_auc", "roc_auc_score"), "roc_auc_score")
+    return EpochMetric(function, "roc_auc", on="probabilities", higher_is_better=True)
 
 
 def average_precision() -> EpochMetric:
-    """The area under the precision-recall curve; of several classes their mean."""
-    return _named("average_precision", "average_precision_score")
+    """The area under the precision-recall curve: of events or of the second of two classes; of several the mean."""
+    function = OneByOne(_function("average_precision", "average_precision_score"), "average_precision_score")
+    return EpochMetric(function, "average_precision", on="probabilities", higher_is_better=True)

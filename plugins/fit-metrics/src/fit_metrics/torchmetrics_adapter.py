@@ -7,14 +7,17 @@ import re
 from collections.abc import Mapping
 from typing import Any, Self
 
+from torch import Tensor
+
 from fit_core.errors import FitError
 from fit_core.state import State
 from fit_metrics.arithmetic import Arithmetic
+from fit_metrics.flat import flat
 from fit_metrics.picking import picked
 
 
 class TorchMetric(Arithmetic):
-    """A `torchmetrics.Metric`, or a `MetricCollection`, whose values have its keys as names.
+    """A `torchmetrics.Metric`, or a `MetricCollection`, whose values have its keys as names (after its own, if it is given one).
 
     It sees joined batches, so it must treat samples one by one. `validate_args=False` keeps many from waiting for the device.
 
@@ -29,7 +32,8 @@ class TorchMetric(Arithmetic):
 
     def __init__(self, metric: Any, name: str | None = None, *, output: Any = None, target: Any = None) -> None:
         self.metric = metric
-        self.name: str = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(metric).__name__).lower()
+        self.usual_name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(metric).__name__).lower()
+        self.name: str = name or self.usual_name
         self.output, self.target = output, target
         self.higher_is_better: bool | None = getattr(metric, "higher_is_better", None)
 
@@ -54,10 +58,10 @@ class TorchMetric(Arithmetic):
         """Return the values by name. Waits for the device."""
         found = self.metric.compute()
         if isinstance(found, Mapping):
-            return {name: value for key, each in found.items() for name, value in flat(str(key), each).items()}
+            return {name: value for key, each in found.items() for name, value in flat(self._named(str(key)), each).items()}
         return flat(self.name, found)
 
-    def value(self) -> float:
+    def value(self) -> float | None:
         """Return the value for arithmetic. Waits for the device.
 
         Raises:
@@ -78,31 +82,40 @@ class TorchMetric(Arithmetic):
         named = parts(self.metric)
         if list(named) == [""]:
             return {self.name: self.higher_is_better}
-        return {name: getattr(metric, "higher_is_better", None) for name, metric in named.items()}
+        return {self._named(name): getattr(metric, "higher_is_better", None) for name, metric in named.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was taken in."""
-        return {name: {"state": dict(each.metric_state), "updates": each._update_count} for name, each in parts(self.metric).items()}
+        """Return what was taken in: by the metric, and by those that it is made of."""
+        return {name: taken_in(each) for name, each in self._modules().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
-        for name, each in parts(self.metric).items():
-            for key, value in state[name]["state"].items():
+        for name, each in self._modules().items():
+            for key, value in state.get(name, {}).items():
                 setattr(each, key, value)
-            each._update_count = state[name]["updates"]
+
+    def _modules(self) -> dict[str, Any]:
+        parts(self.metric)  # of a collection, some have their state from others of their group when they are asked for
+        return {name: each for name, each in self.metric.named_modules() if hasattr(each, "add_state")}
+
+    def _named(self, key: str) -> str:
+        return key if self.name == self.usual_name else f"{self.name}_{key}"
+
+
+def taken_in(metric: Any) -> dict[str, Any]:
+    """Return the numbers and tensors that one metric of torchmetrics has as attributes: its states, and what wrappers keep beside."""
+    return {
+        name: value for name, value in vars(metric).items() if is_number(value) or (isinstance(value, list) and all(map(is_number, value)))
+    }
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether a value is a number or a tensor."""
+    return value is None or isinstance(value, (Tensor, bool, int, float))
 
 
 def parts(metric: Any) -> dict[str, Any]:
     """Return the metrics of a collection by name; of a single one, itself under an empty name."""
     if not hasattr(metric, "compute_groups"):
         return {"": metric}
-    return dict(metric.items(copy_state=False))
-
-
-def flat(name: str, value: Any) -> dict[str, float]:
-    """Return the elements of a value as numbers, each with a name."""
-    if isinstance(value, Mapping):
-        return {f"{name}_{key}": float(each) for key, each in value.items()}
-    if not value.dim():
-        return {name: float(value)}
-    return {f"{name}_{i}": each for i, each in enumerate(value.flatten().tolist())}
+    return dict(metric.items())

@@ -9,11 +9,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from fit_core.batch import batch_size, names_state
+from fit_core.batch import batch_size
 from fit_core.errors import FitError, listed
 from fit_core.mean import column, kept
+from fit_core.metric_list import of_state
 from fit_core.state import State
-from fit_metrics.aggregates import Aggregate, Mean, Observed
+from fit_metrics.aggregates import Aggregate, Mean, Observed, spread_over
 from fit_metrics.arithmetic import Arithmetic
 from fit_metrics.picking import picked
 
@@ -24,9 +25,9 @@ FOLD = 256
 class MetricTree(Arithmetic):
     """A leaf and its aggregates; the leaf is computed once for all of them.
 
-    A leaf of outputs and targets may see several batches joined; it must treat samples one by one. It returns a tensor with a value
-    for each sample (samples, ...), or one for the batch, which then counts as often as the batch has samples; or a pair of
-    values and their weights: a value of weight 0 leaves no trace.
+    A leaf returns a tensor with a value for each sample (samples, ...), or one for the batch, which then counts as often as the batch
+    has samples; or a pair of values and their weights: a value of weight 0 leaves no trace. It is asked batch by batch, unless it has
+    an attribute `per_sample = True`: the values of a sample don't depend on the others of its batch, so that many can be joined.
 
     Args:
         leaf: a function `(outputs, targets)`, never copied.
@@ -39,8 +40,6 @@ class MetricTree(Arithmetic):
     Raises:
         FitError: two aggregates have the same name.
     """
-
-    costly = False
 
     def __init__(
         self,
@@ -61,8 +60,8 @@ class MetricTree(Arithmetic):
 
     def _settle(self) -> None:
         self.aggregates: tuple[Aggregate, ...] = self._given or (Mean(),)
+        self.costly = any(aggregate.costly for aggregate in self.aggregates)
         self._training = True
-        self._apart = False
         ends = [(aggregate.prefix, aggregate.suffix) for aggregate in self.aggregates]
         if len(set(ends)) < len(ends):
             raise FitError(f"metric {self.name!r} has two aggregates of one name: {listed(p + self.name + s for p, s in ends)}")
@@ -91,7 +90,6 @@ class MetricTree(Arithmetic):
 
     def reset(self) -> None:
         """Forget everything."""
-        self._apart = False
         for aggregate in self.aggregates:
             aggregate.reset()
 
@@ -112,8 +110,14 @@ class MetricTree(Arithmetic):
             sizes: the samples of each.
         """
         outputs, targets = picked(self.name, "output", self.output, outputs), picked(self.name, "target", self.target, targets)
-        seen = None if self._apart and len(sizes) > 1 else self._together(outputs, targets, sizes)
-        self._add(self._one_by_one(outputs, targets, sizes) if seen is None else seen)
+        if len(sizes) == 1:
+            self._add(self._of_batch(outputs, targets, sizes[0]))
+        elif getattr(self.leaf, "per_sample", False):
+            values, weights = self._checked(self.leaf(outputs, targets))
+            self._add(Observed(values, weights, sizes, targets, self._classes(outputs, targets)))
+        else:
+            batches = zip(outputs.split(list(sizes)), targets.split(list(sizes)), sizes, strict=True)
+            self._add(joined([self._of_batch(*batch) for batch in batches]))
 
     def compute(self) -> dict[str, float]:
         """Return the values by name. Waits for the device."""
@@ -128,16 +132,28 @@ class MetricTree(Arithmetic):
                 found[name] = value
         return found
 
-    def value(self) -> float:
-        """Return the one value that arithmetic works with: the mean, or that of the first aggregate. Waits for the device.
+    def value(self) -> float | None:
+        """Return the one value that arithmetic works with; None if this pass has none. Waits for the device.
 
         Raises:
             FitError: there is more than one.
         """
-        value = next((each for each in self.aggregates if isinstance(each, Mean)), self.aggregates[0]).compute()
-        if not isinstance(value, (int, float)):
+        value = self._main().compute() if self._main() in self._active() else None
+        if value is not None and not isinstance(value, (int, float)):
             raise FitError(f"metric {self.name!r} has several values; arithmetic needs one")
         return value
+
+    @property
+    def direction(self) -> bool | None:
+        """Whether more of the value is better that arithmetic works with."""
+        return self.higher_is_better if self._main().directed else None
+
+    def _main(self) -> Aggregate:
+        """Return the aggregate whose value arithmetic works with: the mean, or the only one."""
+        means: Sequence[Aggregate] = [each for each in self.aggregates if type(each) is Mean] or self.aggregates
+        if len(means) > 1:
+            raise FitError(f"metric {self.name!r} has {len(means)} aggregates; arithmetic needs a mean, or a single one")
+        return means[0]
 
     def merge(self, other: MetricTree) -> None:
         """Take in what another instance has seen after it."""
@@ -155,13 +171,13 @@ class MetricTree(Arithmetic):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was taken in."""
-        return {"aggregates": [aggregate.state_dict() for aggregate in self.aggregates], "apart": self._apart}
+        return {"aggregates": {kind_of(aggregate): aggregate.state_dict() for aggregate in self.aggregates}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` returned."""
-        for aggregate, saved in zip(self.aggregates, state["aggregates"], strict=True):
-            aggregate.load_state_dict(saved)
-        self._apart = state["apart"]
+        """Take up what `state_dict` returned; an aggregate that was not there begins anew."""
+        for aggregate in self.aggregates:
+            if kind_of(aggregate) in state["aggregates"]:
+                aggregate.load_state_dict(state["aggregates"][kind_of(aggregate)])
 
     # -------------------------------------------------------------------------------------------------------- inside
 
@@ -172,33 +188,21 @@ class MetricTree(Arithmetic):
         for aggregate in self._active():
             aggregate.add(seen)
 
-    def _together(self, outputs: Any, targets: Any, sizes: Sequence[int]) -> Observed | None:
-        """Ask the leaf for joined batches; return None if what it says cannot be told apart by batch."""
-        values, weights = self._asked(outputs, targets)
-        if values.dim() and len(values) == sum(sizes):
-            return Observed(values, weights, sizes, targets, classes_of(outputs, targets))
-        if len(sizes) > 1:
-            self._apart = True
-            return None
+    def _of_batch(self, outputs: Any, targets: Any, size: int) -> Observed:
+        """Ask the leaf for one batch."""
+        values, weights = self._checked(self.leaf(outputs, targets))
         if values.dim():
-            return Observed(values, weights, [len(values)], targets, classes_of(outputs, targets))
-        weights = torch.full((1,), float(sizes[0]), device=values.device) if weights is None else weights.reshape(1)
-        return Observed(values.reshape(1), weights, [1], None)
+            return Observed(values, weights, [len(values)], targets, self._classes(outputs, targets))
+        weights = torch.full((1,), float(size), device=values.device) if weights is None else weights.reshape(1)
+        return Observed(values.reshape(1), weights, [1])
 
-    def _one_by_one(self, outputs: Any, targets: Any, sizes: Sequence[int]) -> Observed:
-        seen = [
-            self._together(*part) for part in zip(outputs.split(list(sizes)), targets.split(list(sizes)), [[n] for n in sizes], strict=True)
-        ]
-        parts = [part for part in seen if part is not None]
-        weights = [part.weights for part in parts if part.weights is not None]
-        return Observed(
-            torch.cat([part.values for part in parts]),
-            torch.cat(weights) if weights else None,
-            [len(part.values) for part in parts],
-        )
-
-    def _asked(self, outputs: Any, targets: Any) -> tuple[Tensor, Tensor | None]:
-        return self._checked(self.leaf(outputs, targets))
+    def _classes(self, outputs: Any, targets: Any) -> int | None:
+        """Return how many classes outputs have, if the leaf or their shape says so."""
+        if hasattr(self.leaf, "classes"):
+            return int(self.leaf.classes(outputs))
+        if isinstance(outputs, Tensor) and isinstance(targets, Tensor) and outputs.dim() == targets.dim() + 1:
+            return outputs.shape[1]
+        return None
 
     def _checked(self, found: Any) -> tuple[Tensor, Tensor | None]:
         values, weights = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
@@ -254,9 +258,9 @@ class StateTree(MetricTree):
         """Return the values by name; none if no batch has had a value. Waits for the device."""
         return super(StateTree, self._complete()).compute() if self._any else {}
 
-    def value(self) -> float:
-        """Return the one value that arithmetic works with. Waits for the device."""
-        return super(StateTree, self._complete()).value()
+    def value(self) -> float | None:
+        """Return the one value that arithmetic works with; None if no batch has had one. Waits for the device."""
+        return super(StateTree, self._complete()).value() if self._any else None
 
     def merge(self, other: MetricTree) -> None:
         """Take in what another instance has seen after it."""
@@ -292,13 +296,24 @@ class StateTree(MetricTree):
             self._add(Observed(values, weights, [1] * len(values)))
 
 
-def classes_of(outputs: Any, targets: Any) -> int | None:
-    """Return how many classes outputs (batch, classes, ...) have if targets are (batch, ...)."""
-    if isinstance(outputs, Tensor) and isinstance(targets, Tensor) and outputs.dim() == targets.dim() + 1:
-        return outputs.shape[1]
-    return None
+def kind_of(aggregate: Aggregate) -> str:
+    """Return what tells an aggregate of a tree from the others, and from one of another kind in its place."""
+    return f"{type(aggregate).__name__} {aggregate.prefix}{aggregate.suffix}"
 
 
-def tree_of(leaf: Callable[..., Any], name: str | None = None, **options: Any) -> MetricTree:
-    """Return a tree with a leaf: a function `(outputs, targets)`, or one with a parameter called `state`."""
-    return (StateTree if names_state(leaf) else MetricTree)(leaf, name, **options)
+def joined(seen: Sequence[Observed]) -> Observed:
+    """Return what was observed in several batches as one."""
+    weights = [spread_over(each.weights, each.values) for each in seen if each.weights is not None]
+    targets = [each.targets for each in seen]
+    return Observed(
+        torch.cat([each.values for each in seen]),
+        torch.cat(weights) if weights else None,
+        [len(each.values) for each in seen],
+        torch.cat(targets) if all(isinstance(each, Tensor) for each in targets) else None,
+        seen[0].classes,
+    )
+
+
+def tree_of(leaf: Callable[..., Any]) -> MetricTree:
+    """Return a tree with a leaf: a function `(outputs, targets)`, or one `(state)`."""
+    return (StateTree if of_state(leaf) else MetricTree)(leaf)
