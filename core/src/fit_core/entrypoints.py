@@ -35,6 +35,8 @@ KNOWN_PACKAGES = {
     "mixed-precision": "fit-device",
     "progress": "fit-logging",
     "schedulers": "fit-schedulers",
+    "step-log": "fit-logging",
+    "text-log": "fit-logging",
     "tensorboard": "fit-vis",
     "vis": "fit-vis",
     "visdom": "fit-vis",

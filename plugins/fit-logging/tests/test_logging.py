@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import random
 import re
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -293,3 +295,32 @@ def test_pandas_reads_the_files(tmp_path: Path) -> None:
     rows = make_tiny(plugins=["csv", "jsonl"], run_dir=tmp_path).fit(epochs=2)
     assert pandas.read_csv(tmp_path / "history.csv")["loss"].tolist() == pytest.approx([row["loss"] for row in rows])
     assert pandas.read_json(tmp_path / "history.jsonl", lines=True)["loss"].tolist() == pytest.approx([row["loss"] for row in rows])
+
+
+def test_every_row_that_was_written_survives_a_kill(tmp_path: Path) -> None:
+    """Rows are written as fast as can be, with a column more now and then; whoever kills finds all that were reported."""
+    program = """
+    import itertools, sys
+    from pathlib import Path
+    from fit_logging.row_file import RowFile
+    file = RowFile(Path(sys.argv[1]))
+    file.begin()
+    for i in itertools.count():
+        file.add([{"i": i, **({f"late{i // 50}": i} if i % 50 == 0 else {}), "long": "x" * 500}])
+        print(i, flush=True)
+    """
+    chooser = random.Random(3)
+    for name in ("history.csv", "history.jsonl") * 3:
+        path = tmp_path / f"{chooser.random()}" / name
+        command = [sys.executable, "-c", textwrap.dedent(program), str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(chooser.random() / 5)
+            process.kill()
+            reported = process.stdout.read().split()
+        last = int(reported[-1]) if reported else 0
+        rows = read_rows(path)
+        assert [int(row["i"]) for row in rows][: last + 1] == list(range(last + 1))
+        assert len(rows) <= last + 2
+        assert all(row["long"] == "x" * 500 for row in rows)
