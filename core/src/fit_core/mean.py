@@ -89,7 +89,9 @@ def _device_of(values: list[Tensor | float]) -> torch.device:
 
 def kept(value: Tensor | float) -> Tensor | float:
     """Return a value as it can be kept: a copy, since what it is taken from may be large or written into."""
-    return value.detach().clone() if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    return value.detach().clone() if value.requires_grad else value.clone()
 
 
 def scalar(name: str, value: Any) -> Tensor | float:
@@ -134,7 +136,7 @@ def column(values: list[Tensor | float], device: torch.device) -> Tensor:
     places = [i for i, value in enumerate(values) if isinstance(value, Tensor)]
     if not places:
         return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)
-    stacked = stack([value.reshape(()) for value in values if isinstance(value, Tensor)], device).to(dtype)
+    stacked = stack([value.reshape(()) if value.dim() else value for value in values if isinstance(value, Tensor)], device).to(dtype)
     if len(places) == len(values):
         return stacked
     result = torch.tensor([0.0 if isinstance(v, Tensor) else v for v in values], dtype=dtype).to(device, non_blocking=True)

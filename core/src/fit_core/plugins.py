@@ -11,7 +11,7 @@ import pluggy
 
 from fit_core import defaults, hookspecs
 from fit_core.cadence import Delay, Gate, cadences_of, gate
-from fit_core.entrypoints import PLUGINS, Catalog, distribution, load
+from fit_core.entrypoints import METRICS, PLUGINS, Catalog, distribution, load
 from fit_core.errors import FitError, listed
 from fit_core.hookspecs import SPECS, arguments_of, specs_in
 from fit_core.metrics import Metric
@@ -155,7 +155,12 @@ def build(request: Request, catalog: Catalog) -> Member:
 def of_metrics(metrics: Iterable[Metric]) -> list[Member]:
     """Return those metrics that have hooks as plugins, under their names; also those that others are made of."""
     every = [leaf for metric in metrics for leaf in (metric.leaves() if hasattr(metric, "leaves") else [metric])]
-    return [Member(metric.name, metric, origin_of(metric), is_metric=True) for metric in every if find_hooks(metric)]
+    found = []
+    for metric in every:
+        if find_hooks(metric):
+            point = entry_point_of(type(metric), Catalog(METRICS))
+            found.append(Member(metric.name, metric, distribution(point) if point else origin_of(metric), is_metric=True))
+    return found
 
 
 def all_specs(members: Iterable[Member]) -> dict[str, Callable[..., Any]]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 def number(name: str, value: float) -> str:
     """Format a value of a row: four digits that count, seconds with a unit."""
     if name == "seconds" or name.endswith("_seconds"):
+        if value < 1:
+            return f"{value * 1000:.{int(value < 0.01)}f}ms"
         return f"{value:.1f}s" if value < 600 else f"{value / 60:.1f}min"
     if isinstance(value, int):
         return str(value)

@@ -121,7 +121,7 @@ def test_a_metric_that_is_used_twice_is_counted_once() -> None:
 
 
 def test_hooks_of_metrics_that_others_are_made_of() -> None:
-    trainer = tiny_trainer(metrics=["grad_norm", ("double", 2 * GradNorm().changed(name="norm"))], train_data=tiny_batches(5))
+    trainer = tiny_trainer(metrics=["grad_norm", ("double", 2 * GradNorm().changed(name="norm"))], train_data=tiny_batches(5), accumulate=2)
     [row] = trainer.fit(epochs=1)
     assert row["double"] == pytest.approx(2 * row["grad_norm"])
     assert {"grad_norm", "norm"} <= {member.name for member in trainer.members}

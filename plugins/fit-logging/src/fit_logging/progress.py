@@ -136,6 +136,8 @@ class Progress:
             value = number(name, last[name]) if name in last else "-"
             cells = {" " * width: f"{name:{width}}", "best": number(name, record.value), "of epoch": str(record.epoch), "last": value}
             lines += table.lines(cells)
-        took = f"{len(trainer.history)} epochs, {state.step} steps in {clock(time.perf_counter() - self._began)}"
+        part = "; this part" if state.resumed else ""
+        epochs = f"{len(trainer.history)} epoch{'s' * (len(trainer.history) > 1)}"
+        took = f"{epochs}, {state.step} steps{part} in {clock(time.perf_counter() - self._began)}"
         files = "" if state.run_dir is None or trainer.run_info is not None else f"; files in {state.run_dir}"
         return ["", *lines, took + files]

@@ -66,6 +66,11 @@ class StepNotes(Watching):
         self._take_notes()
         return super().compute()
 
+    def value(self) -> float | None:
+        """Return the one value that arithmetic works with. Waits for the device."""
+        self._take_notes()
+        return super().value()
+
     def state_dict(self) -> dict[str, Any]:
         """Return what was taken in. Waits for the device."""
         self._take_notes()
@@ -274,7 +279,7 @@ class Timings:
 
     def directions(self) -> dict[str, bool | None]:
         """Return the names."""
-        return {f"{self._prefix}{part}_seconds": False for part in PARTS}
+        return {f"{self._prefix}{part}_seconds": None for part in PARTS}
 
     @property
     def _prefix(self) -> str:
