@@ -58,7 +58,12 @@ class Judge(torch.nn.Module):
 
 
 GANS = {"adversarial", "gradient-penalty", "r1", "r2", "feature-matching", "class-loss", "generator-ema", "samples", "sample-files"}
-OPTIONS = {"feature-matching": "feature-matching:layer=score", "metrics": "metrics:names=[running_accuracy,f1]"}
+OPTIONS = {
+    "feature-matching": "feature-matching:layer=score",
+    "metrics": "metrics:names=[running_accuracy,f1]",
+    "stop-at": "stop-at:monitor=loss,target=-1",
+    "stop-after": "stop-after:time=9 h",
+}
 
 
 @pytest.mark.parametrize("name", sorted(GANS))

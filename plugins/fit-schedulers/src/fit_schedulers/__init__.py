@@ -2,5 +2,7 @@
 
 from fit_schedulers.early_stopping import EarlyStopping
 from fit_schedulers.lr import LR
+from fit_schedulers.plateau import Plateau
+from fit_schedulers.stopping import StopAfter, StopAt
 
-__all__ = ["LR", "EarlyStopping"]
+__all__ = ["LR", "EarlyStopping", "Plateau", "StopAfter", "StopAt"]

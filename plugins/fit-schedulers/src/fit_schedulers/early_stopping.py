@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from fit_core import FitError, State, hookimpl
-from fit_core.errors import did_you_mean, listed
 from fit_core.metric_list import higher_is_better
 from fit_core.text import number
 from fit_schedulers.patience import Patience
+from fit_schedulers.watched import watched
 
 if TYPE_CHECKING:
     from fit_core import Trainer
@@ -24,6 +24,7 @@ class EarlyStopping:
         monitor: the name of a value in the row.
         patience: how many epochs without improvement are too many.
         min_delta: by how much a value must improve to count, as an absolute difference.
+        relative_delta: by how much more, as a part of the best value's magnitude: 0.01 is a hundredth of it.
         mode: "min" or "max" is better; "auto" asks the metric, and takes losses as better when they are lower.
         strict: a missing value is an error; otherwise nothing is ever stopped without it.
     """
@@ -33,17 +34,19 @@ class EarlyStopping:
         monitor: str = "val_loss",
         patience: int = 5,
         min_delta: float = 0.0,
+        relative_delta: float = 0.0,
         mode: Literal["auto", "min", "max"] = "auto",
         strict: bool = True,
     ) -> None:
         if patience < 1:
             raise FitError(f"patience must be at least 1 epoch, not {patience}")
-        if min_delta < 0:
-            raise FitError(f"min_delta must not be negative, but is {min_delta}")
+        for name, delta in (("min_delta", min_delta), ("relative_delta", relative_delta)):
+            if delta < 0:
+                raise FitError(f"{name} must not be negative, but is {delta}")
         self.monitor = monitor
         self.mode = mode
         self.strict = strict
-        self._patience = Patience(patience, min_delta)
+        self._patience = Patience(patience, min_delta, relative_delta)
 
     @hookimpl
     def on_fit_start(self, trainer: Trainer) -> None:
@@ -51,22 +54,12 @@ class EarlyStopping:
 
     @hookimpl
     def on_epoch_end(self, trainer: Trainer, state: State, row: Mapping[str, float]) -> None:
-        if self.monitor not in row:
-            if self.strict and not self._waits(state, row):
-                raise FitError(f"early-stopping monitors {self.monitor!r}, but the row has: {listed(row)}{did_you_mean(self.monitor, row)}")
-            return
-        if self._patience.over(row[self.monitor], state.epoch):
+        value = watched("early-stopping", self.monitor, row, state, self.strict)
+        if value is not None and self._patience.over(value, state.epoch):
             best = number(self.monitor, self._patience.best)
             trainer.stop(
                 f"{self.monitor} has not improved on {best} (epoch {self._patience.best_epoch}) for {self._patience.patience} epochs"
             )
-
-    def _waits(self, state: State, row: Mapping[str, float]) -> bool:
-        """Whether the value is one of a validation, or the loss of an update, that this epoch did not have."""
-        if self.monitor in ("loss", *(f"{name}_loss" for name in state.updates)):
-            return True
-        prefix = next((prefix for prefix in state.validation if self.monitor.startswith(prefix)), None)
-        return prefix is not None and not any(name.startswith(prefix) for name in row)
 
     def state_dict(self) -> dict[str, float]:
         """Return the best value and the misses since."""

@@ -12,12 +12,14 @@ class Patience:
     Args:
         patience: how many misses in a row are too many.
         min_delta: by how much a value must improve to count.
+        relative_delta: by how much more, as a part of the best value's magnitude.
         higher_is_better: the direction.
     """
 
-    def __init__(self, patience: int, min_delta: float = 0.0, higher_is_better: bool = False) -> None:
+    def __init__(self, patience: int, min_delta: float = 0.0, relative_delta: float = 0.0, higher_is_better: bool = False) -> None:
         self.patience = patience
         self.min_delta = min_delta
+        self.relative_delta = relative_delta
         self.higher_is_better = higher_is_better
         self.best = math.nan
         self.best_epoch = 0
@@ -26,7 +28,7 @@ class Patience:
     def over(self, value: float, epoch: int) -> bool:
         """Take in the value of an epoch, and tell whether patience is at an end. NaN is a miss."""
         gain = value - self.best if self.higher_is_better else self.best - value
-        if not math.isnan(value) and (math.isnan(self.best) or gain > self.min_delta):
+        if not math.isnan(value) and (math.isnan(self.best) or gain > self.min_delta + self.relative_delta * abs(self.best)):
             self.best, self.best_epoch, self.misses = value, epoch, 0
         else:
             self.misses += 1
