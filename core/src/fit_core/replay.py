@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -28,6 +29,38 @@ class NoModel(nn.Module):
             FitError: always.
         """
         raise FitError("a replay has rows, and no model: take the plugin that calls it away")
+
+
+@dataclass
+class Recorded:
+    """Stands where a replay has the values of a metric and not the metric: it says which direction is better.
+
+    Attributes:
+        name: of the value.
+        higher_is_better: True, False, or None if neither.
+    """
+
+    name: str
+    higher_is_better: bool | None
+
+    def reset(self) -> None:
+        """Do nothing."""
+
+    def update(self, outputs: Any, targets: Any) -> None:
+        """Refuse: nothing is measured.
+
+        Raises:
+            FitError: always.
+        """
+        del outputs, targets
+        raise FitError(f"a replay has the values of {self.name!r}, and nothing to measure")
+
+    def compute(self) -> float:
+        """Return that there is no value."""
+        return math.nan
+
+    def merge(self, other: Any) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ class Comparison:
 def comparison(runs: Sequence[Found], mode: Mode = None) -> Comparison:
     """Compare runs with the first one. Values are always there, other sections only if something differs."""
     sections = {title: differing_items([part(run) for run in runs]) for title, part in PARTS.items()}
+    sections["versions"] = {name: cells for name, cells in sections["versions"].items() if "-" not in cells}  # "plugins" tells the others
     sections["best values"] = {name: best_cells(runs, name, mode) for name in compared(names_of(runs))}
     return Comparison([str(run.folder) for run in runs], {title: items for title, items in sections.items() if items}, scripts_of(runs))
 
@@ -122,25 +123,38 @@ def scripts_of(runs: Sequence[Found]) -> dict[str, list[str]]:
 
 def script_difference(first: Found, other: Found) -> list[str]:
     """Return how the text of a script differs from another; that it does, if one is unknown."""
-    sides = [str(run.manifest.get("script", {}).get("text", "")).splitlines() for run in (first, other)]
+    before, after = (str(run.manifest.get("script", {}).get("text", "")).splitlines() for run in (first, other))
     names = [f"{run.folder} {run.script}" for run in (first, other)]
-    return list(difflib.unified_diff(*sides, *names, lineterm="", n=1)) or ["the hashes of the scripts differ"]
+    return list(difflib.unified_diff(before, after, names[0], names[1], lineterm="", n=1)) or ["the hashes of the scripts differ"]
 
 
-def lines(found: Comparison, whole: bool = False) -> list[str]:
+def lines(found: Comparison, width: int | None = None, whole: bool = False) -> list[str]:
     """Return a comparison for people.
 
     Args:
         found: what differs.
+        width: how many characters a line may have; None if any number. Where a table has more, each cell gets a line.
         whole: show all of what differs between scripts.
     """
     marks = [f"[{n}]" for n in range(1, len(found.runs) + 1)]
     said = [f"{mark} {run}" for mark, run in zip(marks, found.runs, strict=True)]
     for title, items in found.sections.items():
-        names = Column(title, list(items), 0)
-        columns = [Column(mark, [cells[i] for cells in items.values()], 0) for i, mark in enumerate(marks)]
-        said += ["", *lines_of([names, *columns])]
+        said += ["", *table(title, items, marks, width)]
     for run, changes in found.scripts.items():
         shown = changes if whole or len(changes) <= LONGEST else [*changes[:LONGEST], f"... {len(changes) - LONGEST} more lines (--diff)"]
         said += ["", f"the script of {run} differs from that of {found.runs[0]}", *shown]
     return said
+
+
+def table(title: str, items: Cells, marks: Sequence[str], width: int | None) -> list[str]:
+    """Return a section: a line for each item if there is room, else one for each cell."""
+    columns = [Column(mark, [cells[i] for cells in items.values()], 0) for i, mark in enumerate(marks)]
+    wide = lines_of([Column(title, list(items), 0), *columns])
+    if width is None or max(map(len, wide)) <= width:
+        return wide
+    return [title, *(line for name, cells in items.items() for line in (f"  {name}", *listed(marks, cells)))]
+
+
+def listed(marks: Sequence[str], cells: Sequence[str]) -> list[str]:
+    """Return cells in a line each."""
+    return [f"    {mark} {cell}" for mark, cell in zip(marks, cells, strict=True)]

@@ -43,7 +43,7 @@ class Found:
 
     Attributes:
         folder: where it lies.
-        status: done, failed, interrupted, running, killed, or damaged if its manifest does not say.
+        status: done, failed, interrupted, running, killed, replayed (`fit replay` wrote it), or damaged if its manifest does not say.
         problems: what is wrong, in a line each.
         manifest: what is as it should be in it.
         rows: one per epoch.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -18,6 +19,7 @@ from fit_core.run_folder import plain
 from fit_tools.best import Mode, chosen
 from fit_tools.comparing import comparison
 from fit_tools.comparing import lines as compared_lines
+from fit_tools.curves import curves_of, drawn, picture, usual
 from fit_tools.found import Found, run_at, runs_below
 from fit_tools.overview import described, lines, ordered
 
@@ -91,7 +93,7 @@ def compare(runs: tuple[Path, ...], mode: Mode, diff: bool, style: str) -> None:
     if style == "json":
         echo_json(asdict(compared))
     else:
-        click.echo("\n".join(compared_lines(compared, diff)))
+        click.echo("\n".join(compared_lines(compared, width(), diff)))
     warn(found)
 
 
@@ -100,3 +102,26 @@ def warn(runs: Iterable[Found]) -> None:
     for run in runs:
         for problem in run.problems:
             click.echo(f"fit: {run.folder}: {problem}", err=True)
+
+
+@command.command("plot")
+@click.argument("paths", metavar="[RUN_OR_FOLDER ...]", nargs=-1, type=FOLDER)
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="A value to plot; several times for several.  [default: val_loss]")
+@click.option("--log", is_flag=True, help="Make the vertical axis logarithmic.")
+@click.option("--output", type=FOLDER, metavar="FILE", help="Write a picture instead: .png, .svg or .pdf.")
+def plot(paths: tuple[Path, ...], metrics: tuple[str, ...], log: bool, output: Path | None) -> None:
+    """Plot values of several runs over each other, on the terminal or as a picture. Without a run: of those below "runs"."""
+    now = time.time()
+    runs = {run.folder: run for path in paths or (Path("runs"),) for run in runs_below(path, now)}
+    names = metrics or (usual(list(runs.values())),)
+    named = [(name, curves_of(list(runs.values()), name)) for name in names]
+    if output is None:
+        size = shutil.get_terminal_size()
+        height = min(max((size.lines - 4) // len(named) - 4, 9), 21)
+        text = "\n\n".join("\n".join(drawn(name, curves, size.columns, height, log)) for name, curves in named)
+        click.echo(text, color=False if "NO_COLOR" in os.environ else None)
+    else:
+        picture(named, output, log)
+        shown = {curve.label for _, curves in named for curve in curves}
+        click.echo(f"{output}: {', '.join(names)} of {len(shown)} run{'s' * (len(shown) != 1)}")
+    warn(runs.values())
