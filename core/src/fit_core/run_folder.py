@@ -121,6 +121,7 @@ def describe_run(trainer: Trainer, script: Path, command: list[str], start: Mapp
         "script": {"path": str(script), "sha256": start["script"], "text": text},
         **{key: value for key, value in start.items() if key != "script"},
         "trainer_seed": trainer.seed,
+        "total_epochs": trainer.epochs,
         "data": {name: describe_data(getattr(trainer, f"{name}_data")) for name in ("train", "val", "test")},
         "directions": row_directions(trainer.metrics, losses, [*several(trainer.val_data), "test_"]),
         "git": git_commit(script.parent),

@@ -55,7 +55,7 @@ class Extremes:
 
     def text(self, name: str) -> str:
         """Write the best value, or both if nobody knows."""
-        if self.best is not None or self.least.value == self.most.value:
+        if self.best is not None or self.least == self.most:
             return (self.best or self.least).text(name)
         return f"{self.least.text(name)} to {self.most.text(name)}"
 

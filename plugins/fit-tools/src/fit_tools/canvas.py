@@ -48,7 +48,7 @@ def canvas(curves: Sequence[Points], width: int, height: int, log: bool = False)
     points = [point for curve in curves for point in curve if math.isfinite(point[1])]
     low, high = widened(min((y for _, y in points), default=0.0), max((y for _, y in points), default=1.0))
     first = min((x for x, _ in points), default=0.0)
-    last = max(first + 1, *(x for x, _ in points))
+    last = max([first + 1, *(x for x, _ in points)])
     values = [high + (low - high) * i / (height - 1) for i in range(height)]
     labels = [f"{10**value if log else value:.3g}" if i % 4 == 0 else "" for i, value in enumerate(values)]
     margin = max(map(len, labels))

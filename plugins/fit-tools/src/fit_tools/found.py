@@ -26,6 +26,7 @@ KINDS: dict[str, type | tuple[type, ...]] = {
     "options": dict,
     "fit": dict,
     "seed": int,
+    "total_epochs": (int, float, str),  # "inf"
     "plugins": list,
     "versions": dict,
     "data": dict,

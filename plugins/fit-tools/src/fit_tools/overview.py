@@ -56,8 +56,8 @@ def columns_of(runs: Sequence[Found], names: Sequence[str], mode: Mode) -> list[
 
 def epochs(run: Found) -> str:
     """Return how many epochs are complete, and of how many if it is fewer."""
-    asked = run.options.get("epochs", str(run.epochs))
-    return str(run.epochs) if asked == str(run.epochs) else f"{run.epochs}/{asked}"
+    asked = run.manifest.get("total_epochs", run.epochs)
+    return str(run.epochs) if asked == run.epochs else f"{run.epochs}/{asked}"
 
 
 def cell(run: Found, name: str, mode: Mode) -> str:
@@ -112,6 +112,7 @@ def described(run: Found, mode: Mode = None) -> dict[str, Any]:
         "began": run.began.isoformat() if run.began else None,
         "seconds": run.seconds,
         "epochs": run.epochs,
+        "total_epochs": run.manifest.get("total_epochs"),
         "script": run.script or None,
         "options": run.options,
         "plugins": list(run.plugins),
