@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from fit_core import FitError, LogEntry, State, Trainer, hookimpl
-from fit_core.metric_list import row_directions
+from fit_core.metric_list import higher_is_better, row_directions
 from fit_core.metrics import Accuracy
-from fit_core.replay import Moment, NoModel, replay
+from fit_core.replay import Moment, NoModel, Recorded, replay
 from fit_core.testing import record_hooks, tiny_trainer
 
 ROWS = [{"epoch": n, "loss": 1 / n, "interval_x": 3.0, "val_loss": math.nan} for n in (1, 2, 3)]
@@ -113,7 +113,16 @@ def test_directions_of_a_row_have_prefixes_and_are_no_substrings() -> None:
     }
 
 
-def test_a_manifest_says_which_direction_is_better(run_script: Callable[..., Any]) -> None:
+def test_values_have_directions_and_are_not_measured() -> None:
+    recorded = Recorded("accuracy", True)
+    with Trainer(NoModel(), metrics=[recorded], quiet=True) as trainer:
+        replay(trainer, MOMENTS)
+        assert higher_is_better("x", "val_accuracy", "auto", trainer.metrics)
+    with pytest.raises(FitError, match="a replay has the values of 'accuracy', and nothing to measure"):
+        recorded.update(None, None)
+
+
+def test_a_manifest_says_what_is_known_of_values_and_lengths(run_script: Callable[..., Any], run_fit: Callable[..., Any]) -> None:
     done = run_script(
         """
         from fit_core.testing import tiny_batches, tiny_trainer
@@ -125,4 +134,7 @@ def test_a_manifest_says_which_direction_is_better(run_script: Callable[..., Any
     assert done.code == 0, done.stderr
     base = {"loss": False, "accuracy": True}
     assert done.manifest["directions"] == {prefix + name: more for prefix in ("", "val_a_", "test_") for name, more in base.items()}
-    assert done.manifest["steps"] == 4
+    assert (done.manifest["steps"], done.manifest["total_epochs"]) == (4, 2)
+    longer = run_fit("train", "script.py", "--resume", done.run_dir, "--epochs", "3")
+    assert longer.code == 0, longer.stderr
+    assert (longer.manifest["steps"], longer.manifest["total_epochs"]) == (6, 3)

@@ -34,7 +34,7 @@ def test_csv(name: str) -> None:
 
 
 def test_json_lines() -> None:
-    text = '{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": "nan"}\n[3]\n{"epoch": 4, "loss": true}\n{"epoch": 5, "lo'
+    text = '{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": null}\n[3]\n{"epoch": 4, "loss": true}\n{"epoch": 5, "lo'
     rows, problems = rows_of_json_lines(text)
     assert repr(rows) == repr([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": math.nan}])
     assert problems == ["line 5 is no JSON", "line 3 has no epoch", "line 4: True of 'loss' is no number"]

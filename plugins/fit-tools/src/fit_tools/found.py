@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +14,8 @@ from typing import Any
 from fit_core.cli.runs import Run
 from fit_core.errors import FitError
 from fit_core.run_folder import MANIFEST
-from fit_tools.history import READERS, Rows, number, rows_in
+from fit_tools.history import CHECKPOINTS, READERS, Rows, number, rows_in
 
-CHECKPOINTS = "checkpoints"
 KINDS: dict[str, type | tuple[type, ...]] = {
     "status": str,
     "started": str,
@@ -122,19 +121,20 @@ def run_at(folder: Path, now: float) -> Found:
 
 def folders_below(folder: Path) -> Iterator[Path]:
     """Yield the run folders in a folder and below it."""
-    for place, names, _ in os.walk(folder):
-        names[:] = sorted(name for name in names if name != CHECKPOINTS and not name.startswith("."))
-        if is_run(Path(place)):
+    for place, names, files in os.walk(folder):
+        if holds_run({*names, *files}):
             yield Path(place)
+        names[:] = sorted(name for name in names if name != CHECKPOINTS and not name.startswith("."))
 
 
 def is_run(folder: Path) -> bool:
     """Whether a folder holds a run, or what is left of one."""
-    return folder.is_dir() and (
-        any((folder / name).is_file() for name in (MANIFEST, *READERS))
-        or any((folder / CHECKPOINTS).glob("*/"))
-        or any(folder.glob(f".{MANIFEST}.*"))
-    )
+    return folder.is_dir() and holds_run(set(os.listdir(folder)))  # noqa: PTH208  # names are enough
+
+
+def holds_run(names: Collection[str]) -> bool:
+    """Whether these are the files of a run, or some of them; a manifest may have been on its way."""
+    return any(name in (MANIFEST, CHECKPOINTS, *READERS) or name.startswith(f".{MANIFEST}.") for name in names)
 
 
 def found(folder: Path, now: float) -> Found:

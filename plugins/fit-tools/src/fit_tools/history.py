@@ -14,6 +14,7 @@ from fit_core.errors import FitError
 
 Row = dict[str, float]
 Rows = list[Row]
+CHECKPOINTS = "checkpoints"
 STATE = "state.json"
 
 
@@ -23,16 +24,18 @@ def rows_in(folder: Path) -> tuple[Rows, list[str]]:
     They are read from `history.csv`, or else `history.jsonl`, or else the newest checkpoint that is whole.
     """
     for name, read in READERS.items():
-        file = folder / name
-        if file.is_file():
-            try:
-                text = file.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                return [], [f"{name} cannot be read ({error})"]
-            rows, problems = read(text)
-            return rows, [f"{name}: {problem}" for problem in problems]
-    checkpoints = folder / "checkpoints"
-    return rows_of_checkpoints(checkpoints) if checkpoints.is_dir() else ([], [])
+        try:
+            text = (folder / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            return [], [f"{name} cannot be read ({error})"]
+        rows, problems = read(text)
+        return rows, [f"{name}: {problem}" for problem in problems]
+    try:
+        return rows_of_checkpoints(folder / CHECKPOINTS) if (folder / CHECKPOINTS).is_dir() else ([], [])
+    except OSError as error:
+        return [], [f"{CHECKPOINTS} cannot be read ({error.strerror})"]
 
 
 def rows_of_csv(text: str) -> tuple[Rows, list[str]]:
@@ -52,7 +55,7 @@ def rows_of_csv(text: str) -> tuple[Rows, list[str]]:
 
 
 def rows_of_json_lines(text: str) -> tuple[Rows, list[str]]:
-    """Return the rows of a file with one JSON object a line."""
+    """Return the rows of a file with one JSON object a line; what is not finite may be null there."""
     lines, problems = [], []
     for n, line in enumerate(text.splitlines(), 1):
         try:
@@ -60,7 +63,8 @@ def rows_of_json_lines(text: str) -> tuple[Rows, list[str]]:
         except ValueError:
             problems.append(f"line {n} is no JSON")
             continue
-        lines.append((n, values if isinstance(values, dict) else {}))
+        items = values.items() if isinstance(values, dict) else ()
+        lines.append((n, {name: math.nan if value is None else value for name, value in items}))
     rows, more = checked(lines)
     return rows, problems + more
 
@@ -103,14 +107,17 @@ def rows_of_checkpoints(parent: Path) -> tuple[Rows, list[str]]:
     from fit_core.checkpoint import newest_first, verified
     from fit_core.codec import decode
 
-    problems = []
+    problems, vanished = [], False
     for folder in newest_first(parent):
         try:
-            checkpoint = verified(folder, only=[STATE])
-        except FitError as error:  # of damage, too
-            problems.append(str(error).replace(f"{folder}", f"{parent.name}/{folder.name}"))
-            continue
-        if checkpoint.full:
+            if not verified(folder, only=[STATE]).full:
+                continue
             state = json.loads((folder / STATE).read_text())
-            return [dict(row) for row in decode(state["core"]["history"], {})], problems
-    return [], problems
+        except (FitError, FileNotFoundError) as error:  # of damage, too
+            if folder.exists():
+                problems.append(str(error).replace(f"{folder}", f"{parent.name}/{folder.name}"))
+            else:
+                vanished = True  # a run that goes on has removed it, once a newer one was there
+            continue
+        return [dict(row) for row in decode(state["core"]["history"], {})], problems
+    return rows_of_checkpoints(parent) if vanished else ([], problems)
