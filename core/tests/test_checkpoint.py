@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from fit_core import FitError, weights
-from fit_core.checkpoint import digest_of, find_checkpoint, point, write_checkpoint
+from fit_core.checkpoint import Damaged, digest_of, find_checkpoint, point, verified, write_checkpoint
 from fit_core.testing import Outcome, run_fit, tiny_trainer
 
 
@@ -99,6 +99,14 @@ def test_damage_is_named(tmp_path: Path) -> None:
         find_checkpoint(folder)
     with pytest.raises(FitError, match="there is no checkpoint at .*nowhere"):
         find_checkpoint(tmp_path / "nowhere")
+
+
+def test_files_can_be_verified_one_by_one(tmp_path: Path) -> None:
+    folder = tiny_trainer().save(tmp_path / "saved")
+    (folder / "model.safetensors").write_bytes(b"")
+    assert verified(folder, only=["state.json"]).full
+    with pytest.raises(Damaged, match="model.safetensors is not as it was written"):
+        verified(folder, only=["model.safetensors"])
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -249,8 +249,12 @@ def saved_at(folder: Path) -> float:
         return folder.stat().st_mtime if folder.exists() else 0.0
 
 
-def verified(folder: Path) -> Checkpoint:
+def verified(folder: Path, only: Collection[str] | None = None) -> Checkpoint:
     """Return the checkpoint in a folder, whose every file is as it was written.
+
+    Args:
+        folder: where it lies.
+        only: look at no other files than these; None: at all of them.
 
     Raises:
         Damaged: one is not.
@@ -271,6 +275,8 @@ def verified(folder: Path) -> Checkpoint:
     if manifest["format"] != FORMAT:
         raise FitError(f"{folder} has format {manifest['format']}, and this fit-core reads format {FORMAT}; use the one that wrote it")
     for name, said in manifest["files"].items():
+        if only is not None and name not in only:
+            continue
         try:
             same = (folder / name).stat().st_size == said["bytes"] and digest(folder / name) == said["sha256"]
         except OSError as error:

@@ -46,7 +46,7 @@ KNOWN_PACKAGES = {
     "weight-decay": "fit-optim",
 }
 """Which package brings a name, for the advice in errors."""
-KNOWN_COMMANDS = {"checkpoints": "fit-tools", "verify-resume": "fit-tools"}
+KNOWN_COMMANDS = {"checkpoints": "fit-tools", "replay": "fit-tools", "runs": "fit-tools", "verify-resume": "fit-tools"}
 """Which package brings a command."""
 
 

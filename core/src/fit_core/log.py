@@ -42,15 +42,15 @@ class LogBuffer:
     def __bool__(self) -> bool:
         return bool(self._moments)
 
-    def add(self, state: State, values: Mapping[str, Tensor | float], phase: Phase | None = None) -> None:
-        """Keep some numbers: floats, or tensors with one element; of the phase in `state` unless another is given.
+    def add(self, state: State, values: Mapping[str, Tensor | float], phase: Phase | None = None, at: float | None = None) -> None:
+        """Keep some numbers: floats, or tensors with one element; of the phase in `state` and of now unless others are given.
 
         Raises:
             FitError: a value is something else; then nothing of them is kept.
         """
         checked = [kept(scalar(name, value)) for name, value in values.items()]
         self._values += checked
-        self._moments.append((state.step, state.epoch, phase or state.phase, time.time(), tuple(values)))
+        self._moments.append((state.step, state.epoch, phase or state.phase, time.time() if at is None else at, tuple(values)))
 
     def take(self) -> list[LogEntry]:
         """Return everything as floats, and forget it. One transfer per device."""

@@ -142,6 +142,18 @@ def directions(metrics: Iterable[Metric]) -> dict[str, bool | None]:
     return found
 
 
+def row_directions(metrics: Iterable[Metric], losses: Iterable[str], prefixes: Iterable[str]) -> dict[str, bool | None]:
+    """Return whether more is better for every value of a row that is known beforehand.
+
+    Args:
+        metrics: of the trainer.
+        losses: names of losses, of which less is better.
+        prefixes: of validation sets, whose values are named likewise.
+    """
+    known = {**dict.fromkeys(losses, False), **directions(metrics)}
+    return {prefix + name: more for prefix in ("", *prefixes) for name, more in known.items()}
+
+
 def directions_of(metric: Metric) -> Mapping[str, bool | None]:
     """Return those of one metric."""
     said: Mapping[str, bool | None] = metric.directions() if hasattr(metric, "directions") else {metric.name: metric.higher_is_better}

@@ -107,7 +107,10 @@ def describe_run(trainer: Trainer, script: Path, command: list[str], start: Mapp
         start: of `describe_start`.
     """
     from fit_core.data import describe_data  # torch: only when something is trained
+    from fit_core.feeding import several
+    from fit_core.metric_list import row_directions
 
+    losses = ["loss", *(name for name in trainer.row_names() if name.endswith("_loss"))]
     text = script.read_text()
     return {
         "format": 1,
@@ -118,7 +121,9 @@ def describe_run(trainer: Trainer, script: Path, command: list[str], start: Mapp
         "script": {"path": str(script), "sha256": start["script"], "text": text},
         **{key: value for key, value in start.items() if key != "script"},
         "trainer_seed": trainer.seed,
+        "total_epochs": trainer.epochs,
         "data": {name: describe_data(getattr(trainer, f"{name}_data")) for name in ("train", "val", "test")},
+        "directions": row_directions(trainer.metrics, losses, [*several(trainer.val_data), "test_"]),
         "git": git_commit(script.parent),
         "plugins": [
             {"name": member.name, "distribution": member.distribution, "options": {k: repr(v) for k, v in member.options.items()}}
@@ -133,6 +138,7 @@ def describe_outcome(trainer: Trainer) -> dict[str, Any]:
     """Return what a manifest says about a run when it has ended, however it did."""
     return {
         "epochs": len(trainer.history),
+        "steps": trainer.current_state().step,
         "last_row": trainer.history[-1] if trainer.history else None,
         "unfinished": trainer.unfinished,
         "requests": [dataclasses.asdict(asked) for asked in trainer.requests],

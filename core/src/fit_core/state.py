@@ -257,7 +257,7 @@ class State:
 
     def where(self) -> str:
         """Say where the run is: `"in epoch 2, batch 7 (train)"`."""
-        if not self.batch:
+        if not self.batch and self._progress.stage != "evaluate":
             return f"before the first batch of epoch {self.epoch or 1} ({self.phase})"
         if self.phase == "train" and self.position == "epoch":
             return f"at the end of epoch {self.epoch}"

@@ -564,6 +564,10 @@ class Trainer:
         assert self._sequence is not None
         return self._sequence
 
+    def row_names(self) -> set[str]:
+        """Return the names that several updates take in the row: `d_loss`, `d_lr`; none of a single one."""
+        return set() if self._sequence is None else self._sequence.row_names()
+
     @property
     def shared_forward(self) -> bool:
         """Whether `train_step` calls the model once for all updates."""
@@ -689,7 +693,8 @@ class Trainer:
             raise FitError(f"{what} works only while the trainer runs: call it from a hook")
         return self._passes[-1]
 
-    def _prepare(self, state: State) -> None:
+    def _set_plugins_up(self, state: State) -> None:
+        """Call `on_setup`, once."""
         if self._closed:
             raise FitError("the trainer is closed: its plugins are torn down; make another one")
         if self._set_up and self._module is None:
@@ -697,6 +702,10 @@ class Trainer:
         if not self._set_up:
             self._set_up = True
             self.hooks.on_setup(self, state)
+
+    def _prepare(self, state: State) -> None:
+        self._set_plugins_up(state)
+        if self._module is None:
             state.model = self.model
             state.model = self._module = self.hooks.prepare_model(self, state)
             state.device = device_of(state.model)
@@ -731,9 +740,9 @@ class Trainer:
             self._log.add(state, values, "validate")
             self._flush(state)
 
-    def _log_row(self, state: State) -> None:
+    def _log_row(self, state: State, at: float | None = None) -> None:
         if self._logs:
-            self._log.add(state, {f"epoch/{name}": value for name, value in state.row.items() if name != "epoch"})
+            self._log.add(state, {f"epoch/{name}": value for name, value in state.row.items() if name != "epoch"}, at=at)
             self._flush(state)
 
     def _flush(self, state: State) -> None:

@@ -204,7 +204,8 @@ def old_run(run: ScriptRun, start: Mapping[str, Any]) -> tuple[Path, dict[str, A
         click.echo(continuation(run.trainer, old, checkpoint))
     kept = {key: value for key, value in old.manifest.items() if key != "error"}
     now = describe_run(run.trainer, run.path, run.command, start)
-    kept |= {key: now[key] for key in ("script", "options", "items", "seed", "fit", "plugins", "process", "status")}
+    again = ("script", "options", "items", "seed", "fit", "total_epochs", "directions", "plugins", "process", "status")
+    kept |= {key: now[key] for key in again}
     return old.folder, kept | {"resumed": [*(kept.get("resumed") or []), going_on(run, checkpoint)]}
 
 
