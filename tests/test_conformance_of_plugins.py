@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sklearn.metrics  # noqa: F401  # which sets variables of the environment when it is imported: not in the midst of a check
 import torch
 
 from fit_core.testing import failures

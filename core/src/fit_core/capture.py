@@ -35,6 +35,7 @@ def capture(trainer: Trainer) -> dict[str, Any]:
     if not progress.whole:
         where = trainer._passes[0][0].where() if trainer._passes else "after a run that failed in the midst of a batch"
         raise FitError(f"the state cannot be saved {where}: save in the hook on_safe_point, or the weights alone")
+    trainer._flush(trainer.current_state())  # what trackers have heard is part of their state
     return {
         "core": {
             "epoch": progress.epoch,

@@ -211,7 +211,6 @@ def save(trainer: Trainer, folder: Path, weights_only: bool = False) -> Path:
         weights.check_prepared(trainer.model, state.model)
         warn_if_unsure(trainer)
         trainer._guard.check(wait=True)
-        trainer._flush(state)
         captured = capture(trainer)
         call = captured["call"]
         notes["facts"] = facts(trainer, call and call["batches"])

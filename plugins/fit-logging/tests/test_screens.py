@@ -68,7 +68,8 @@ class Seen:
         stream = pyte.ByteStream(screen)
         main, side = pty.openpty()
         fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 60, width, 0, 0))
-        variables = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color", **environment}
+        inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+        variables = {**inherited, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color", **environment}
         process = subprocess.Popen(command, cwd=cwd, stdin=side, stdout=side, stderr=side, env=variables)
         os.close(side)
         self.raw, self.moments = b"", list[str]()
@@ -172,9 +173,7 @@ def test_what_does_not_fit_is_left_out() -> None:
     lines = {width: "".join(status.line(width)) for width in (10, 20, 30, 44, 60, 100)}
     assert all(len(line) <= width for width, line in lines.items())
     assert lines[100] == "3/10  ━━━━━━━━━━━━────────────  30/60  1:15 left  loss 0.1234  accuracy 0.9000"
-    assert lines[60] == "3/10  ━━━━━━━━━━━━────────────  30/60  1:15 left  loss 0.1234".replace(
-        "━━━━━━━━━━━━────────────", "━" * 11 + "─" * 11
-    ) or ("loss 0.1234" in lines[60])
+    assert lines[60] == "3/10  ━━━━━━━━━━━━───────────  30/60  1:15 left  loss 0.1234"
     assert lines[20] == "3/10  30/60"
     unknown = Status("validate", "3/10", 30, None, None, {})
     assert "".join(unknown.line(60)) == "3/10  validating  30"
