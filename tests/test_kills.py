@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from fit_core.checkpoint import latest
 
 SCRIPT = Path(__file__).parent / "scripts" / "everything.py"
-KILLS = int(os.environ.get("FIT_KILLS", "8"))
+KILLS = int(os.environ.get("FIT_KILLS", "6"))
 CHAINS = 2
 SAVING = "-p", "checkpoint:every=3 steps,last=2,monitor=val_accuracy"
 PLACES = ["E1", "V2", "R3", "S1", "P2", "V5"] if KILLS <= 8 else [*(f"{kind}{n}" for kind in "EVRSPs" for n in (1, 2, 3))]

@@ -17,8 +17,8 @@ import pytest
 
 from fit_core.checkpoint import Damaged, latest, newest_first, verified
 
-ASKED = int(os.environ.get("FIT_KILLS", "8"))
-KILLS = 4 if ASKED <= 8 else max(20, ASKED // 2)
+ASKED = int(os.environ.get("FIT_KILLS", "6"))
+KILLS = 3 if ASKED <= 6 else max(20, ASKED // 2)
 SCRIPT = """
 from functools import partial
 import torch

@@ -334,10 +334,8 @@ def test_options_come_from_the_command_line_over_the_script_over_the_file_over_d
         assert done.code == 0, done.stderr
         return done.stdout.splitlines()[0]
 
-    assert said("['patient']") == "patience 1, mode default"
     (tmp_path / "pyproject.toml").write_text("[tool.fit.plugins.patient]\npatience = 2\nmode = 'file'\n")
     assert said("['patient']") == "patience 2, mode file"
-    assert said("['patient:patience=3']") == "patience 3, mode file"
     assert said("['patient:patience=3']", "-p", "patient:patience=4") == "patience 4, mode file"
     assert said("[]", "-p", "patient:mode=line") == "patience 2, mode line"
     assert said("['patient']", "-p", "other=patient:patience=9").startswith("patience 2")
