@@ -47,6 +47,7 @@ def test_the_bundle_shows_progress_and_writes_a_file(run_script: Callable[..., O
     assert [plugin["name"] for plugin in done.manifest["plugins"]] == ["progress", "csv", "save-last"]
 
 
+@pytest.mark.parity("C14")
 def test_every_row_is_in_the_file_when_its_epoch_ends(tiny_trainer: TinyTrainer, tmp_path: Path) -> None:
     counted = []
 
@@ -79,6 +80,7 @@ def test_a_column_that_appears_later(tiny_trainer: TinyTrainer, tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["history.csv"], "no draft is left"
 
 
+@pytest.mark.parity("B16")
 def test_evaluate_and_predict_leave_the_file_alone(tiny_trainer: TinyTrainer, tmp_path: Path) -> None:
     trainer = tiny_trainer(plugins=["csv"], run_dir=tmp_path)
     trainer.fit(epochs=2)
@@ -110,6 +112,7 @@ def test_a_path_of_ones_own(tiny_trainer: TinyTrainer, tmp_path: Path) -> None:
     assert rows_of(tmp_path / "deep" / "mine.csv")
 
 
+@pytest.mark.parity("P1", "P3")
 def test_progress_prints_a_table(tiny_trainer: TinyTrainer, capsys: pytest.CaptureFixture[str]) -> None:
     class Stop:
         @hookimpl
@@ -324,3 +327,30 @@ def test_every_row_that_was_written_survives_a_kill(tmp_path: Path) -> None:
         assert [int(row["i"]) for row in rows][: last + 1] == list(range(last + 1))
         assert len(rows) <= last + 2
         assert all(row["long"] == "x" * 500 for row in rows)
+
+
+@pytest.mark.parity("B20", "B22")
+@pytest.mark.parametrize("how", ["stop", "error"])
+def test_however_a_run_ends_its_files_are_closed(tmp_path: Path, how: str, capsys: pytest.CaptureFixture[str]) -> None:
+    class Ends:
+        @hookimpl
+        def on_batch_end(self, trainer: Trainer, state: State) -> None:
+            if state.batch_count == 3:
+                if how == "error":
+                    raise KeyboardInterrupt
+                trainer.stop("enough")
+
+    trainer = make_tiny(plugins=["logging", "step-log", Ends()], run_dir=tmp_path, train_data=tiny_batches(2), quiet=False)
+    if how == "error":
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(epochs=3)
+    else:
+        trainer.fit(epochs=3)
+        assert "loss" in (trainer.unfinished or {})
+        assert re.search(r"^stopped in epoch 2, batch 1 \(train\): enough \(so far: loss [01]\.\d+\)$", capsys.readouterr().out, re.MULTILINE)
+    for name in ("history.csv", "steps.csv"):
+        file = RowFile(tmp_path / name)
+        file.open()  # nobody has it any more
+        file.close()
+    assert len(rows_of(tmp_path / "history.csv")) == 1
+    assert not list(tmp_path.glob(".*"))
