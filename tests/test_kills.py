@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -56,7 +57,9 @@ class Run:
         }
         command = [sys.executable, "-P", "-m", "fit_core", "train", SCRIPT.name, *how, "-q", *SAVING]
         environment = {**os.environ, **more, **environment}
-        return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        return subprocess.Popen(
+            command, cwd=self.folder, env=environment, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
 
     @property
     def trace(self) -> str:
@@ -94,6 +97,9 @@ class Run:
     def kill(self, process: subprocess.Popen[str]) -> None:
         """Kill a process, and note where it was."""
         process.send_signal(signal.SIGKILL)
+        process.wait()
+        with contextlib.suppress(ProcessLookupError):  # a worker that was just being forked never learns that its parent is gone
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         drafts = [draft for draft in self.folder.glob("runs/everything/*/checkpoints/.*") if not draft.name.endswith(".gone")]
         self.hits.append("saving" if drafts else "batch" if self.trace.endswith("b") else "between")

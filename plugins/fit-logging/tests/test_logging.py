@@ -347,7 +347,9 @@ def test_however_a_run_ends_its_files_are_closed(tmp_path: Path, how: str, capsy
     else:
         trainer.fit(epochs=3)
         assert "loss" in (trainer.unfinished or {})
-        assert re.search(r"^stopped in epoch 2, batch 1 \(train\): enough \(so far: loss [01]\.\d+\)$", capsys.readouterr().out, re.MULTILINE)
+        assert re.search(
+            r"^stopped in epoch 2, batch 1 \(train\): enough \(so far: loss [01]\.\d+\)$", capsys.readouterr().out, re.MULTILINE
+        )
     for name in ("history.csv", "steps.csv"):
         file = RowFile(tmp_path / name)
         file.open()  # nobody has it any more
