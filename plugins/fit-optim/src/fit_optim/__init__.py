@@ -1,5 +1,6 @@
 """fit-optim: what happens to gradients and weights around a step."""
 
 from fit_optim.clip import Clip
+from fit_optim.weight_decay import WeightDecay
 
-__all__ = ["Clip"]
+__all__ = ["Clip", "WeightDecay"]
