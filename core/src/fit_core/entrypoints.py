@@ -19,6 +19,7 @@ COMMANDS = "fit.commands"
 KNOWN_PACKAGES = {
     "autocast": "fit-device",
     "csv": "fit-logging",
+    "decay-groups": "fit-optim",
     "device": "fit-device",
     "early-stopping": "fit-schedulers",
     "gan": "fit-gan",

@@ -1,6 +1,7 @@
 """fit-optim: what happens to gradients and weights around a step."""
 
 from fit_optim.clip import Clip
+from fit_optim.decay_groups import DecayGroups
 from fit_optim.weight_decay import WeightDecay
 
-__all__ = ["Clip", "WeightDecay"]
+__all__ = ["Clip", "DecayGroups", "WeightDecay"]
