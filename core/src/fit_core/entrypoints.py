@@ -38,6 +38,7 @@ KNOWN_PACKAGES = {
     "schedulers": "fit-schedulers",
     "step-log": "fit-logging",
     "text-log": "fit-logging",
+    "swa": "fit-optim",
     "tensorboard": "fit-vis",
     "vis": "fit-vis",
     "visdom": "fit-vis",
