@@ -31,6 +31,7 @@ KNOWN_PACKAGES = {
     "checkpoint": "fit-checkpoint",
     "clip": "fit-optim",
     "ema": "fit-optim",
+    "init": "fit-optim",
     "metrics": "fit-metrics",
     "confusion-matrix": "fit-metrics",
     "mixed-precision": "fit-device",
