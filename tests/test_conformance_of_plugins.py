@@ -58,7 +58,11 @@ class Judge(torch.nn.Module):
 
 
 GANS = {"adversarial", "gradient-penalty", "r1", "r2", "feature-matching", "class-loss", "generator-ema", "samples", "sample-files"}
-OPTIONS = {"feature-matching": "feature-matching:layer=score", "metrics": "metrics:names=[running_accuracy,f1]"}
+OPTIONS = {
+    "feature-matching": "feature-matching:layer=score",
+    "freeze": "freeze:params=bias,until=1 epoch",
+    "metrics": "metrics:names=[running_accuracy,f1]",
+}
 
 
 @pytest.mark.parametrize("name", sorted(GANS))

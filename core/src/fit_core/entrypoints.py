@@ -22,6 +22,7 @@ KNOWN_PACKAGES = {
     "decay-groups": "fit-optim",
     "device": "fit-device",
     "early-stopping": "fit-schedulers",
+    "freeze": "fit-optim",
     "gan": "fit-gan",
     "grad-scaler": "fit-device",
     "jsonl": "fit-logging",

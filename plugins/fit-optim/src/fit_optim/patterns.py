@@ -27,6 +27,12 @@ def named_parameters(trainer: Trainer) -> dict[str, nn.Parameter]:
     return found
 
 
+def named_modules(trainer: Trainer) -> dict[str, nn.Module]:
+    """Return every module below the model and losses, named as their parameters are."""
+    roots = {"": trainer.model, **trainer.losses()}
+    return {".".join(filter(None, (root, name))): module for root, found in roots.items() for name, module in found.named_modules() if name}
+
+
 def listed_patterns(patterns: Patterns | Sequence[str]) -> list[str]:
     """Return one pattern or several as a list."""
     return [patterns] if isinstance(patterns, str) else list(patterns)
