@@ -33,6 +33,7 @@ KNOWN_PACKAGES = {
     "clip": "fit-optim",
     "ema": "fit-optim",
     "init": "fit-optim",
+    "layer-lr": "fit-optim",
     "metrics": "fit-metrics",
     "confusion-matrix": "fit-metrics",
     "mixed-precision": "fit-device",
