@@ -24,6 +24,8 @@ KNOWN_PACKAGES = {
     "early-stopping": "fit-schedulers",
     "freeze": "fit-optim",
     "gan": "fit-gan",
+    "grad-centralization": "fit-optim",
+    "grad-noise": "fit-optim",
     "grad-scaler": "fit-device",
     "jsonl": "fit-logging",
     "logging": "fit-logging",

@@ -37,7 +37,6 @@ def begun(*plugins: Any, model: nn.Module | None = None, **how: Any) -> tuple[nn
     return before, found[0]
 
 
-@pytest.mark.parity("C22")
 @pytest.mark.parametrize("scheme", ["kaiming-normal", "kaiming-uniform", "xavier-normal", "xavier-uniform", "orthogonal"])
 def test_the_variance_is_what_the_paper_says(scheme: Any) -> None:
     weight = torch.empty(400, 600)
@@ -53,7 +52,6 @@ def test_the_variance_is_what_the_paper_says(scheme: Any) -> None:
         assert torch.equal(weight, other)
 
 
-@pytest.mark.parity("C22")
 def test_layers_are_filled_and_the_rest_stays() -> None:
     before, model = begun(Init(), seed=1)
     assert not torch.equal(model[1].weight, before[1].weight)
