@@ -26,6 +26,7 @@ CLASSES = [point.name for point in entry_points(group="fit.plugins") if point.na
 
 EXCEPT = {
     "autocast": {"no waits"},  # the check runs on the meta device, where torch has no autocast; test_cost.py counts on the CPU
+    "grad-noise": {"no waits"},  # the meta device has no random numbers
     "grad-scaler": {"no waits"},  # it has to know of each step whether it overflowed, and says so
 }
 
@@ -61,6 +62,7 @@ class Judge(torch.nn.Module):
 GANS = {"adversarial", "gradient-penalty", "r1", "r2", "feature-matching", "class-loss", "generator-ema", "samples", "sample-files"}
 OPTIONS = {
     "feature-matching": "feature-matching:layer=score",
+    "freeze": "freeze:params=bias,until=1 epoch",
     "metrics": "metrics:names=[running_accuracy,f1]",
     "stop-at": "stop-at:monitor=loss,target=-1",
     "stop-after": "stop-after:time=9 h",

@@ -25,7 +25,8 @@ def freeze(module: nn.Module) -> nn.Module:
     Returns:
         The module, so that `model.backbone = freeze(resnet)` works.
     """
-    module.requires_grad_(False)
+    for p in module.parameters():
+        p.requires_grad = False  # lazy ones refuse requires_grad_
     module.eval()
     setattr(module, MARK, True)
     return module

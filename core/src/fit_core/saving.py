@@ -255,6 +255,14 @@ def load_weights(trainer: Trainer, checkpoint: Checkpoint) -> None:
         weights.put(module, tensors, {}, f"the {file}")
 
 
+def load_plugins(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Give the plugins of a trainer what they have kept in a checkpoint: nothing if it holds weights alone."""
+    kept = checkpoint.state()["plugins"] if checkpoint.full else {}
+    for member in trainer.members:
+        if member.name in kept:
+            member.load_state_dict(kept[member.name])
+
+
 def paired(trainer: Trainer, checkpoint: Checkpoint) -> dict[str, tuple[nn.Module, dict[str, Tensor]]]:
     """Return each module with its tensors in a checkpoint, tied ones under every name.
 

@@ -24,6 +24,7 @@ class Gradients:
         self.seen.append(torch.cat([p.grad.flatten() for p in trainer.model.parameters()]))
 
 
+@pytest.mark.parity("C17", "C18", "B1")
 def test_clipping_logs_the_norm_and_clips_values() -> None:
     @hookimpl
     def on_log(entries: Any, trainer: Trainer) -> None:

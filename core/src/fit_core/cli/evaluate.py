@@ -40,7 +40,7 @@ def evaluate(run: ScriptRun) -> None:
 
 
 def trained(run: ScriptRun, name: str) -> Any:
-    """Load the weights of the checkpoint, and return the data to use.
+    """Load the weights of the checkpoint and what plugins have kept (averages, say), and return the data to use.
 
     Raises:
         FitError: the trainer has no such data, or the weights don't fit.
@@ -51,9 +51,10 @@ def trained(run: ScriptRun, name: str) -> Any:
     if run.checkpoint is None:
         click.echo("fit: no --checkpoint: the model is as build_trainer() made it", err=True)
     else:
-        from fit_core.saving import load_weights
+        from fit_core.saving import load_plugins, load_weights
 
         load_weights(run.trainer, run.checkpoint)
+        load_plugins(run.trainer, run.checkpoint)
     return data
 
 
