@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,8 +13,7 @@ from fit_core.mean import column, kept, scalar
 from fit_core.state import Phase, State
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(NamedTuple):
     """Some numbers of one moment.
 
     Attributes:
@@ -48,9 +47,10 @@ class LogBuffer:
         Raises:
             FitError: a value is something else; then nothing of them is kept.
         """
-        checked = [kept(scalar(name, value)) for name, value in values.items()]
+        progress = state._progress
+        checked = [taken(name, value) for name, value in values.items()]
         self._values += checked
-        self._moments.append((state.step, state.epoch, phase or state.phase, time.time() if at is None else at, tuple(values)))
+        self._moments.append((progress.step, progress.epoch, phase or progress.phase, time.time() if at is None else at, tuple(values)))
 
     def take(self) -> list[LogEntry]:
         """Return everything as floats, and forget it. One transfer per device."""
@@ -62,3 +62,14 @@ class LogBuffer:
         self._moments.clear()
         self._values.clear()
         return entries
+
+
+def taken(name: str, value: Tensor | float) -> Tensor | float:
+    """Return a copy of one number, out of its graph.
+
+    Raises:
+        FitError: it is something else.
+    """
+    if type(value) is Tensor and value.numel() == 1:  # nearly always: nothing more to look at
+        return value.detach().clone() if value.requires_grad else value.clone()
+    return kept(scalar(name, value))
