@@ -355,7 +355,8 @@ def test_directions_are_said_not_guessed() -> None:
         assert higher_is_better("x", monitor, "auto", metrics) is better
     with pytest.raises(FitError, match="x cannot know whether more of 'interval_x_std' is better"):
         higher_is_better("x", "interval_x_std", "auto", metrics)
-    trainer = tiny_trainer(metrics=[("interval_accuracy", "accuracy")], plugins=["early-stopping:monitor=val_interval_accuracy"])
+    trainer = tiny_trainer(metrics=[("interval_accuracy", "accuracy")])
+    assert higher_is_better("x", "val_interval_accuracy", "auto", trainer.metrics) is True
     row = trainer.fit(epochs=1)[0]
     assert {"interval_accuracy", "val_interval_accuracy"} <= row.keys()
     assert not any(name.startswith("val_") for name in trainer.evaluate(tiny_batches(1)))
