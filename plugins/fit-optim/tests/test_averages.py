@@ -161,13 +161,13 @@ def test_the_command_line_evaluates_with_it(tmp_path: Path) -> None:
         from fit_optim import EMA
 
         def build_trainer(epochs: int = 2):
-            return tiny_trainer(epochs=epochs, train_data=tiny_batches(8), plugins=[EMA(), "csv"])
+            return tiny_trainer(epochs=epochs, train_data=tiny_batches(8), plugins=[EMA()])
     """
     done = run_script(source, cwd=tmp_path)
     assert done.code == 0, done.stderr
     evaluated = run_fit("evaluate", "script.py", "--checkpoint", str(done.run_dir), "--data", "val", "--format", "json", cwd=tmp_path)
     assert evaluated.code == 0, evaluated.stderr
-    assert json.loads(evaluated.stdout)["val_loss"] == pytest.approx(float(done.rows[-1]["val_loss"]), rel=1e-6)
+    assert json.loads(evaluated.stdout)["val_loss"] == pytest.approx(done.manifest["last_row"]["val_loss"], rel=1e-6)
 
 
 def test_mistakes_are_told() -> None:
