@@ -1,6 +1,6 @@
 """SIGKILL from outside, again and again: what is resumed from the files alone is the run that was never interrupted.
 
-`FIT_KILLS` says how many kills at random times there are: 8 by default, more under `nox -s full` and `nox -s soak`.
+`FIT_KILLS` says how many kills at random times there are: 6 by default, more under `nox -s full` and `nox -s soak`.
 """
 
 from __future__ import annotations

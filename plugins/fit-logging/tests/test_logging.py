@@ -271,7 +271,7 @@ def test_a_text_log_listens_to_one_logger(tmp_path: Path) -> None:
     with make_tiny(plugins=["text-log:logger=mine", Talks()], run_dir=tmp_path, train_data=tiny_batches(2)) as trainer:
         trainer.fit(epochs=1)
     text = (tmp_path / "log.txt").read_text()
-    assert [line.split("  ", 1)[1] for line in text.splitlines()[:3]] == ["begun", "batch 1", "batch 2"] or "batch 1" in text
+    assert [line.rsplit("  ", 1)[1] for line in text.splitlines()[:3]] == ["begun", "batch 1", "batch 2"]
     assert "not this" not in text
     assert "nor this" not in text
     assert re.search(r"INFO +mine  epoch 1/1  loss 1\.\d+", text)

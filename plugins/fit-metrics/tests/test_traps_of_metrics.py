@@ -363,8 +363,9 @@ def resumable() -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("looks", [(), (Looks(),)], ids=["in blocks", "looked at"])
-def test_states_go_on_wherever_a_run_was_interrupted(looks: Any) -> None:
+@pytest.mark.parametrize("how", ["in blocks", "looked at", "taken in"])
+def test_states_go_on_wherever_a_run_was_interrupted(how: str) -> None:
+    plugins = {"in blocks": [], "looked at": [Looks], "taken in": [Full]}[how]
     big = [(torch.randn(200, 4, generator=GENERATOR), torch.randint(0, 3, (200,), generator=GENERATOR)) for _ in range(5)]
     make = partial(tiny_trainer, model=None, seed=3, train_data=big)
 
@@ -372,7 +373,7 @@ def test_states_go_on_wherever_a_run_was_interrupted(looks: Any) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             network = nn.Sequential(nn.Linear(4, 600), nn.Linear(600, 3))
-        return make(model=network, metrics=resumable(), plugins=[Full(), *looks])
+        return make(model=network, metrics=resumable(), plugins=[plugin() for plugin in plugins])
 
     check_resume(build, epochs=1, at=[1, 3])
 
