@@ -1,0 +1,1 @@
+"""fit-vis: TensorBoard, Visdom and files as sinks; figures; inside the network."""
