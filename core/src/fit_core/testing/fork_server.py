@@ -46,7 +46,7 @@ class ForkServer:
 
     def __init__(self, *options: str) -> None:
         self.options = options
-        self.environment = one_thread(os.environ)
+        self.environment = {**one_thread(os.environ), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}  # else a look for CUDA spoils it for forks
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
