@@ -47,7 +47,9 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
     editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
-    session.install(*CONSTRAINED, "mypy", "hypothesis", "pytest", "-e", f"{ROOT / 'core'}[examples]", *editable)
+    session.install(*CONSTRAINED, "editables", "hatchling")
+    libraries = ("mypy", "hypothesis", "pytest", "-e", f"{ROOT / 'core'}[examples]", *editable)
+    session.install(*CONSTRAINED, "--no-build-isolation", "--no-compile", *libraries)  # which are read, and never imported
     session.run("mypy", *map(str, SOURCES), "examples")
 
 
@@ -101,7 +103,9 @@ def _kill(session: nox.Session, times: int) -> None:
 
 
 def _wheels(session: nox.Session, folder: Path) -> list[Path]:
-    session.run("pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT / "core"), *map(str, PLUGINS))
+    session.install(*CONSTRAINED, "hatchling")
+    packages = [str(ROOT / "core"), *map(str, PLUGINS)]
+    session.run("pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "-w", str(folder), *packages)
     built = {wheel.name.split("-")[0]: wheel for wheel in folder.glob("*.whl")}
     return [built["fit_core"], *(built[plugin.name.replace("-", "_")] for plugin in PLUGINS)]
 
