@@ -25,7 +25,6 @@ CLASSES = [point.name for point in entry_points(group="fit.plugins") if point.na
 
 
 EXCEPT = {
-    "autocast": {"no waits"},  # the check runs on the meta device, where torch has no autocast; test_cost.py counts on the CPU
     "grad-noise": {"no waits"},  # the meta device has no random numbers
     "grad-scaler": {"no waits"},  # it has to know of each step whether it overflowed, and says so
 }
