@@ -46,11 +46,11 @@ class Compile:
 
     @hookimpl(wrapper=True)
     def prepare_model(self) -> Generator[None, nn.Module, nn.Module]:
-        from fit_device.compiled import Compiled  # importing torch's compiler takes a second
+        from fit_device.compiled import compiled  # importing torch's compiler takes a second
 
         if isinstance(self.backend, str):
             known = torch.compiler.list_backends(exclude_tags=())
             if self.backend not in known:
                 raise FitError(f"no backend {self.backend!r} (there are: {listed(known)}){did_you_mean(self.backend, known)}")
         module = yield
-        return Compiled(module, backend=self.backend, mode=self.mode, dynamic=self.dynamic, fullgraph=self.fullgraph)
+        return compiled(module, backend=self.backend, mode=self.mode, dynamic=self.dynamic, fullgraph=self.fullgraph)

@@ -3,43 +3,48 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch._dynamo.exc import ShortenTraceback
 
 
-class Compiled(nn.Module):
-    """Calls another module through `torch.compile`.
+def compiled(module: nn.Module, **options: Any) -> nn.Module:
+    """Return a module that calls another one through `torch.compile`, with its parameters, attributes and mode.
 
     If the backend fails, a warning says why, and from then on the module runs uncompiled. Errors of the module itself are raised.
 
     Args:
-        module: what is compiled; its parameters are this one's.
+        module: what is compiled.
         options: of `torch.compile`.
     """
+    made = cast("nn.Module", torch.compile(module, **options))
+    made.forward = OrPlain(made.forward, module)
+    return made
 
-    def __init__(self, module: nn.Module, **options: Any) -> None:
-        super().__init__()
-        self.module = module
-        self._call: Any = torch.compile(module.__call__, **options)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Return what the module returns."""
-        if self._call is not None:
-            try:
-                return self._call(*args, **kwargs)
-            except ShortenTraceback as error:  # what torch raises for backends: BackendCompilerFailed, TritonMissing, GPUTooOldForTriton
-                self._call = None
-                warnings.warn(f"the model runs uncompiled: {reason(error)}", stacklevel=2)
-        return self.module(*args, **kwargs)
+class OrPlain:
+    """Calls one function, or another one once the first could not be compiled.
 
-    def __getattr__(self, name: str) -> Any:
+    Args:
+        function: what torch compiles when it is called.
+        plain: what does the same.
+    """
+
+    def __init__(self, function: Callable[..., Any], plain: Callable[..., Any]) -> None:
+        self._function = function
+        self._plain = plain
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the functions return."""
         try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("module"), name)
+            return self._function(*args, **kwargs)
+        except ShortenTraceback as error:  # what torch raises for backends: BackendCompilerFailed, TritonMissing, GPUTooOldForTriton
+            self._function = self._plain
+            warnings.warn(f"the model runs uncompiled: {reason(error)}", stacklevel=2)
+        return self._plain(*args, **kwargs)
 
 
 def reason(error: BaseException) -> str:
