@@ -83,4 +83,5 @@ def advice(batch: int, accumulate: int, training: bool, plugins: Iterable[str], 
     if training and sizes.get("optimizer", 0) > sizes.get("parameters", 0):
         tries.append(f"an optimizer with less state than {readable(sizes['optimizer'])}")
     held = ", ".join(f"{name} {readable(size)}" for name, size in sizes.items() if size)
-    return f"out of memory, with {held or 'nothing measured yet'}; the rest is the batch and its activations. Try {', or '.join(tries)}."
+    said = f"out of memory, with {held or 'nothing measured yet'}; the rest is the batch and its activations."
+    return f"{said} Try {', or '.join(tries)}." if tries else said

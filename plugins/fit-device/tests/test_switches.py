@@ -1,0 +1,132 @@
+"""Switches of the process: set while a trainer works, and put back whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from fit_core import FitError, State, Trainer, hookimpl
+from fit_core.testing import check_plugin, check_resume, tiny_batches, tiny_trainer
+from fit_device import Deterministic, Precision
+from fit_device.flags import FLAGS, set_flags
+
+
+def found() -> dict[str, Any]:
+    return {name: flag.read() for name, flag in FLAGS.items()}
+
+
+@pytest.fixture(autouse=True)
+def unchanged() -> Iterator[None]:
+    before = found()
+    yield
+    after = found()
+    set_flags(before)
+    assert after == before
+
+
+PRECISE = {"matmul": "medium", "cudnn tf32": False, "cudnn benchmark": True}
+SAME = {"deterministic": (True, True), "cudnn deterministic": True}
+BOTH = ["precision:matmul=medium,conv=false", Deterministic(warn_only=True)]
+
+
+class Watch:
+    """Notes the switches, and raises in a hook."""
+
+    def __init__(self, at: str = "") -> None:
+        self.seen: list[dict[str, Any]] = []
+        self.at = at
+        self.inside = False
+
+    def note(self, hook: str) -> None:
+        self.seen.append(found())
+        if hook == self.at:
+            raise ValueError("here")
+
+    @hookimpl
+    def on_fit_start(self) -> None:
+        self.note("on_fit_start")
+
+    @hookimpl
+    def on_batch_start(self) -> None:
+        self.note("on_batch_start")
+
+    @hookimpl
+    def on_eval_start(self) -> None:
+        self.note("on_eval_start")
+
+    @hookimpl
+    def on_eval_batch_start(self) -> None:
+        self.note("on_eval_batch_start")
+
+    @hookimpl
+    def on_eval_end(self, trainer: Trainer, state: State) -> None:
+        if state.phase == "test" and not self.inside:
+            self.inside = True
+            trainer.evaluate(tiny_batches(1), prefix="inner_")  # a pass in a pass
+            self.inside = False
+            self.note("on_eval_end")
+
+
+def test_set_in_training_and_evaluation_and_put_back() -> None:
+    before, watch = found(), Watch()
+    trainer = tiny_trainer(plugins=[watch, *BOTH])
+    wanted = before | PRECISE | SAME | {"cudnn benchmark": False}
+    for work in (lambda: trainer.fit(epochs=1), trainer.evaluate, lambda: trainer.predict(tiny_batches(1)), lambda: trainer.fit(epochs=1)):
+        watch.seen.clear()
+        work()
+        assert watch.seen
+        assert all(seen == wanted for seen in watch.seen)
+        assert found() == before
+
+
+@pytest.mark.parametrize("hook", ["on_fit_start", "on_batch_start", "on_eval_start", "on_eval_batch_start", "on_eval_end"])
+@pytest.mark.parametrize("alone", [True, False])
+def test_put_back_after_an_exception(hook: str, alone: bool) -> None:
+    before, watch = found(), Watch(at=hook)
+    trainer = tiny_trainer(plugins=[watch, *BOTH])
+    inside = hook not in (["on_fit_start", "on_batch_start"] if alone else ["on_eval_end"])
+    if inside:
+        with pytest.raises(ValueError, match="here"):
+            trainer.evaluate() if alone else trainer.fit(epochs=1)
+        assert watch.seen[-1] != before
+    assert found() == before
+
+
+def test_a_benchmark_is_not_deterministic() -> None:
+    assert Precision(benchmark=True).values == {"matmul": "high", "cudnn tf32": True, "cudnn benchmark": True}
+    with pytest.raises(FitError, match="two plugins set cudnn benchmark, one of them '(precision|deterministic)'; leave one of them out"):
+        tiny_trainer(plugins=[Precision(benchmark=True), Deterministic()]).fit(epochs=1)
+    with pytest.raises(FitError, match="matmul must be 'highest', 'high' or 'medium', not 'low'"):
+        Precision("low")  # type: ignore[arg-type]
+
+
+def test_an_operation_without_a_deterministic_way_is_refused() -> None:
+    class Fill(torch.nn.Linear):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return super().forward(inputs.put_(torch.tensor([0]), torch.tensor([1.0]), accumulate=False))
+
+    with pytest.raises(RuntimeError, match="put_ does not have a deterministic implementation"):
+        tiny_trainer(model=Fill(4, 3), plugins=["deterministic"]).fit(epochs=1)
+    with pytest.warns(UserWarning, match="put_ does not have a deterministic implementation"):
+        tiny_trainer(model=Fill(4, 3), plugins=["deterministic:warn_only=true"]).fit(epochs=1)
+
+
+def test_cublas_must_be_told_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = tiny_trainer()
+    trainer.fit(epochs=1)
+    state = trainer.current_state()
+    state.device = torch.device("cuda")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with pytest.raises(FitError, match="export CUBLAS_WORKSPACE_CONFIG=:4096:8"):
+        Deterministic().check(state)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    Deterministic().check(state)
+
+
+@pytest.mark.parametrize("plugin", ["precision", "deterministic"])
+def test_conformance_and_resume(plugin: str) -> None:
+    check_plugin(plugin)
+    check_resume(lambda: tiny_trainer(plugins=[plugin], train_data=tiny_batches(4), seed=1))
