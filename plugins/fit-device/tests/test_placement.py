@@ -54,6 +54,7 @@ def train(trainer: Trainer, device: str) -> None:
         trainer.fit(tiny_batches(3), epochs=1)
 
 
+@pytest.mark.parity("T27", "B28")
 @pytest.mark.parametrize("device", ["cpu", "meta", CUDA])
 @pytest.mark.parametrize("maker", [SGD, ADAM])
 def test_everything_is_on_the_device_and_a_ready_optimizer_follows(device: str, maker: Any) -> None:
