@@ -181,4 +181,19 @@ def test_a_model_that_another_plugin_puts_in_is_meant() -> None:
 def test_conformance_and_resume() -> None:
     make = {"optimizer": ADAM}
     check_plugin(ActivationCheckpointing("blocks.*"), make=lambda: make | {"model": dry(network())})
-    check_resume(lambda: tiny_trainer(model=network(), plugins=["activation-checkpointing"], train_data=tiny_batches(4), seed=1, **make))
+    check_resume(
+        lambda: tiny_trainer(model=network(), plugins=["activation-checkpointing"], train_data=tiny_batches(2), seed=1, **make), at=[1]
+    )
+
+
+def test_a_run_that_goes_on_may_take_it_up(tmp_path: Path) -> None:
+    def make(*plugins: Any) -> Trainer:
+        return tiny_trainer(model=network(), optimizer=ADAM, plugins=plugins, train_data=tiny_batches(3), seed=1)
+
+    first, whole = make(), make()
+    first.fit(epochs=1)
+    first.save(tmp_path / "saved")
+    later = make("activation-checkpointing")
+    later.fit(epochs=2, resume=tmp_path / "saved")
+    whole.fit(epochs=2)
+    assert_same(later, whole)

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fit_core import FitError, State, Trainer, Update, Updates, freeze, hookimpl
-from fit_core.testing import check_plugin, check_resume, tiny_batches, tiny_trainer
+from fit_core.testing import check_plugin, tiny_trainer
 from fit_device import Compile
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
@@ -203,7 +203,5 @@ def test_mistakes_are_told() -> None:
         Compile("eager", mode="max-autotune")
 
 
-def test_conformance_and_resume() -> None:
+def test_conformance() -> None:
     check_plugin(Compile("aot_eager"), make=lambda: {"model": network(), "optimizer": SGD})
-    plugins = [Compile("aot_eager", dynamic=True)]
-    check_resume(lambda: tiny_trainer(model=network(), optimizer=SGD, plugins=plugins, train_data=tiny_batches(4), seed=1))

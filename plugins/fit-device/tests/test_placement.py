@@ -198,4 +198,4 @@ def test_conformance_and_resume() -> None:
         model = network()
         return tiny_trainer(model=model, optimizer=ADAM(model.parameters()), plugins=["placement"], train_data=tiny_batches(4), seed=1)
 
-    check_resume(make)
+    check_resume(make, at=[2])

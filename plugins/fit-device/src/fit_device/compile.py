@@ -23,7 +23,8 @@ class Compile:
     Args:
         backend: a name of `torch.compiler.list_backends()`, or a function (from Python only).
         mode: of inductor: "default", "reduce-overhead", "max-autotune" or "max-autotune-no-cudagraphs".
-        dynamic: true compiles for any size at once, false for each size anew; none: for any once a second size has come.
+        dynamic: false compiles for each size of a batch anew, true for any at once; none, as torch has it, for any once a second one
+            has come, after which a resumed run may differ in rounding from one that was not interrupted.
         fullgraph: make it an error if a part of the model cannot be compiled, instead of running this part as it is.
 
     Raises:
@@ -34,7 +35,7 @@ class Compile:
         self,
         backend: str | Callable[..., Any] = "inductor",
         mode: Mode | None = None,
-        dynamic: bool | None = None,
+        dynamic: bool | None = False,
         fullgraph: bool = False,
     ) -> None:
         if mode is not None and backend != "inductor":
