@@ -125,15 +125,20 @@ def test_batches_of_any_nesting_are_sent() -> None:
     assert pinned({"there already": moved["inputs"][0]})["there already"] is moved["inputs"][0]
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, CUDA])])
+def test_copies_on_a_side_stream_arrive(device: str) -> None:
+    stream = SideStream(torch.device(device), pin=device == "cuda")
+    batches = [{"inputs": torch.full((1 << 16,), float(i)), "name": str(i)} for i in range(8)]
+    arrived = [(float(batch["inputs"].sum()), batch["name"]) for batch in ahead(batches, stream.start, stream.finish, depth=2)]
+    assert arrived == [(float(i << 16), str(i)) for i in range(8)]
+
+
 @pytest.mark.gpu
 @CUDA
-def test_copies_on_a_side_stream_arrive() -> None:
-    device = torch.device("cuda")
-    stream = SideStream(device, pin=True)
-    batches = [torch.full((1 << 20,), float(i)) for i in range(8)]
-    arrived = [float(batch.sum()) for batch in ahead(batches, stream.start, stream.finish, depth=2)]
-    assert arrived == [float(i << 20) for i in range(8)]
-    assert pinned(batches[0]).is_pinned()
+def test_memory_is_pinned_once() -> None:
+    batch = pinned([torch.ones(3), "name"])
+    assert batch[0].is_pinned()
+    assert pinned(batch)[0] is batch[0]
 
 
 @pytest.mark.gpu

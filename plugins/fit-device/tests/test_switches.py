@@ -11,7 +11,7 @@ import torch
 from fit_core import FitError, State, Trainer, hookimpl
 from fit_core.testing import check_plugin, tiny_batches, tiny_trainer
 from fit_device import Deterministic, Precision
-from fit_device.flags import FLAGS, set_flags
+from fit_device.flags import FLAGS, put_back
 
 
 def found() -> dict[str, Any]:
@@ -23,12 +23,17 @@ def unchanged() -> Iterator[None]:
     before = found()
     yield
     after = found()
-    set_flags(before)
+    put_back(before)
     assert after == before
 
 
-PRECISE = {"matmul": "medium", "cudnn tf32": False, "cudnn benchmark": True}
-SAME = {"deterministic": (True, True), "cudnn deterministic": True}
+WANTED = {
+    "matmul": ("medium", ["tf32", "bf16"]),
+    "cudnn tf32": (False, ["ieee", "ieee"]),
+    "cudnn benchmark": False,
+    "cudnn deterministic": True,
+    "deterministic": (True, True),
+}
 BOTH = ["precision:matmul=medium,conv=false", Deterministic(warn_only=True)]
 
 
@@ -73,12 +78,11 @@ class Watch:
 def test_set_in_training_and_evaluation_and_put_back() -> None:
     before, watch = found(), Watch()
     trainer = tiny_trainer(plugins=[watch, *BOTH])
-    wanted = before | PRECISE | SAME | {"cudnn benchmark": False}
     for work in (lambda: trainer.fit(epochs=1), trainer.evaluate, lambda: trainer.predict(tiny_batches(1)), lambda: trainer.fit(epochs=1)):
         watch.seen.clear()
         work()
         assert watch.seen
-        assert all(seen == wanted for seen in watch.seen)
+        assert all(seen == WANTED for seen in watch.seen)
         assert found() == before
 
 
@@ -93,6 +97,21 @@ def test_put_back_after_an_exception(hook: str, alone: bool) -> None:
             trainer.evaluate() if alone else trainer.fit(epochs=1)
         assert watch.seen[-1] != before
     assert found() == before
+
+
+def test_settings_of_the_newer_interface_are_put_back_too() -> None:
+    backends: Any = torch.backends
+    untouched = found()
+    backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision = "tf32", "ieee"
+    with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
+        torch.get_float32_matmul_precision()
+    before = found()
+    tiny_trainer(plugins=BOTH).fit(epochs=1)
+    assert [backends.cuda.matmul.fp32_precision, backends.mkldnn.matmul.fp32_precision] == ["tf32", before["matmul"][1][1]]
+    assert [backends.cudnn.conv.fp32_precision, backends.cudnn.rnn.fp32_precision] == ["ieee", "tf32"]
+    torch.set_float32_matmul_precision("highest")
+    backends.cudnn.allow_tf32 = True
+    put_back(untouched)
 
 
 def test_a_benchmark_is_not_deterministic() -> None:

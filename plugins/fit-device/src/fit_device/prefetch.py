@@ -48,7 +48,7 @@ class Prefetch:
 
 
 class SideStream:
-    """Copies batches to a cuda device on a stream of their own.
+    """Copies batches to a device on a stream of their own. On the CPU, whose streams do nothing, it does the same at once.
 
     Args:
         device: where to.
@@ -58,22 +58,22 @@ class SideStream:
     def __init__(self, device: torch.device, pin: bool) -> None:
         self.device = device
         self.pin = pin
-        self.stream = torch.cuda.Stream(device)
+        self._streams: Any = torch.get_device_module(device)
+        self._own = self._streams.Stream(device)
 
-    def start(self, batch: Any) -> tuple[Any, torch.cuda.Event]:
+    def start(self, batch: Any) -> tuple[Any, Any]:
         """Begin to copy a batch; return its copy, and what tells when it is there."""
         source = pinned(batch) if self.pin else batch
-        with torch.cuda.stream(self.stream):
-            copy = sent(source, self.device)
-            return copy, self.stream.record_event()
+        with self._streams.stream(self._own):
+            return sent(source, self.device), self._own.record_event()
 
-    def finish(self, started: tuple[Any, torch.cuda.Event]) -> Any:
+    def finish(self, started: tuple[Any, Any]) -> Any:
         """Let the work that follows wait for a copy, on the device: the host goes on."""
         batch, arrived = started
-        current = torch.cuda.current_stream(self.device)
+        current = self._streams.current_stream(self.device)
         current.wait_event(arrived)
         for tensor in tensors(batch):
-            if tensor.device.type == "cuda":
+            if tensor.device.type != "cpu":
                 tensor.record_stream(current)  # its memory is not given away before the work on it is done
         return batch
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from fit_core import FitError, State, hookimpl
-from fit_device.flags import set_flags
+from fit_device.flags import put_back, set_flags
 
 if TYPE_CHECKING:
     from fit_core import Trainer
@@ -55,7 +55,7 @@ class Switches:
 
     def _put_back(self, state: State) -> None:
         if state is self._holder:
-            set_flags(self._before)
+            put_back(self._before)
             self._holder = None
 
     def check(self, state: State) -> None:
