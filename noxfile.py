@@ -119,8 +119,8 @@ def _expect(session: nox.Session, command: list[str], has: list[str], lacks: str
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what fit adds to a step and to data, as ratios to plain loops and loaders."""
+    """Measure what fit adds to a step and to data, as ratios to plain loops and loaders, and what fit-device's plugins give."""
     editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
     session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable, "scikit-learn", "torchmetrics")
-    for file in ("step.py", "resume.py", "metrics.py", "logs.py"):
+    for file in ("step.py", "resume.py", "metrics.py", "logs.py", "device.py"):
         session.run("python", f"benchmarks/{file}", env={"OMP_NUM_THREADS": "1"})

@@ -292,3 +292,30 @@ def test_rubbish_as_weights(folder: Path, train: Train) -> None:
     (folder / "x.pt").write_text("hello")
     assert train(folder, "--weights", "x.pt").stderr.startswith("fit: x.pt holds no plain state dict")
     assert train(folder, "--run-dir", ".", "--epochs", "1").code == 0
+
+
+REPLACED = """
+import torch
+from fit_core import hookimpl
+from fit_core.testing import tiny_trainer
+
+@hookimpl
+def on_setup(trainer):
+    trainer.model = torch.nn.Sequential(trainer.model, torch.nn.Linear(3, 3))
+
+def build_trainer():
+    return tiny_trainer(epochs=1, plugins=[on_setup], seed=1)
+"""
+
+
+def test_what_is_evaluated_is_the_model_that_a_plugin_has_put_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "replaced.py").write_text(REPLACED)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "replaced.py", "--run-dir", "mine"]) == 0
+    trained = json.loads(Path("mine/manifest.json").read_text())["test"]
+    capsys.readouterr()
+    assert main(["evaluate", "replaced.py", "--checkpoint", "mine", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == trained
+    assert main(["predict", "replaced.py", "--checkpoint", "mine", "--output", "outputs.pt"]) == 0

@@ -53,6 +53,14 @@ KNOWN_PACKAGES = {
     "vis": "fit-vis",
     "visdom": "fit-vis",
     "weight-decay": "fit-optim",
+    "activation-checkpointing": "fit-device",
+    "channels-last": "fit-device",
+    "compile": "fit-device",
+    "deterministic": "fit-device",
+    "memory-summary": "fit-device",
+    "placement": "fit-device",
+    "precision": "fit-device",
+    "prefetch": "fit-device",
 }
 """Which package brings a name, for the advice in errors."""
 KNOWN_COMMANDS = {"checkpoints": "fit-tools", "replay": "fit-tools", "runs": "fit-tools", "verify-resume": "fit-tools"}
