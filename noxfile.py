@@ -88,6 +88,7 @@ def wheels(session: nox.Session) -> None:
 def full(session: nox.Session) -> None:
     """Run everything that .ci/run leaves out."""
     session.run("tox", "-m", "matrix", external=True)
+    session.run("tox", "--", "tests/test_pairs.py", env={"FIT_PAIRS": "all"}, external=True)
     _kill(session, 25)
     session.notify("wheels")
 

@@ -73,6 +73,19 @@ def test_commands_run(page: Path, tmp_path: Path, run_fit: Callable[..., Outcome
                 assert words[:1] in (["python3.11"], ["."], ["pip"], ["tox"]), f"what runs {part!r}?"
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if "$ fit explain" in page.read_text()], ids=name_of)
+def test_plans_are_those_that_run(page: Path, tmp_path: Path, run_fit: Callable[..., Outcome]) -> None:
+    """What a page shows of a plan is printed, in this order; a line may be cut short, and `...` leaves some out."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    written = [text for language, text in blocks(page) if language == "python" and text.startswith("# script.py\n")]
+    (tmp_path / "script.py").write_text(written[0] if written else (ROOT / "examples" / "digits.py").read_text())
+    for text in [text for language, text in blocks(page) if language == "console"]:
+        for command, shown in re.findall(r"^\$ (fit explain .*)\n((?:[^$].*\n|\n)*)", text, re.MULTILINE):
+            printed = iter(run_fit(*shlex.split(command)[1:]).stdout.splitlines())
+            for line in filter(None, shown.splitlines()):
+                assert line == "..." or any(one.startswith(line) for one in printed), f"{command} does not print {line!r} there"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_blocks_say_what_they_are(page: Path) -> None:
     assert {language for language, _ in blocks(page)} <= LANGUAGES

@@ -25,6 +25,8 @@ from fit_core.checkpoint import latest
 SCRIPT = Path(__file__).parent / "scripts" / "everything.py"
 KILLS = int(os.environ.get("FIT_KILLS", "6"))
 CHAINS = 2
+CLOCKS = "checkpoint", "save-last", "memory-summary", "progress"
+"""Plugins whose states tell of files and processes."""
 SAVING = "-p", "checkpoint:every=3 steps,last=2,monitor=val_accuracy"
 PLACES = ["E1", "V2", "R3", "S1", "P2", "V5"] if KILLS <= 8 else [*(f"{kind}{n}" for kind in "EVRSPs" for n in (1, 2, 3))]
 
@@ -126,7 +128,7 @@ def outcome(folder: Path) -> dict[str, Any]:
         "history": history,
         "updates": repr(core["updates"]),
         "counters": (core["step"], core["batch_count"]),
-        "plugins": {name: repr(plugins[name]) for name in ("lr", "early-stopping")},
+        "plugins": {name: repr(state) for name, state in plugins.items() if name not in CLOCKS},
         "random": repr(core["random"]),
     }
 

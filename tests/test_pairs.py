@@ -29,7 +29,7 @@ SPECS: dict[str, str] = {
     "clip": "norm=0.5",
     "weight-decay": "rate=0.01",
     "decay-groups": "decay=0.05",
-    "ema": "decay=0.9",
+    "ema": "decay=0.9,use=false",
     "swa": "start=1",
     "init": "",
     "freeze": "params=body.0.*,until=1 epoch",
@@ -47,7 +47,7 @@ SPECS: dict[str, str] = {
     "deterministic": "",
     "memory-summary": "",
 }
-"""Plugins of fit-schedulers, fit-optim and fit-device, with options that let them act in a short run."""
+"""Plugins of fit-schedulers, fit-optim and fit-device, with options that let them act in a short run; of two averages one is evaluated."""
 SHIFTS = (1, 7)
 """How far down the list the partners of each plugin are, if not all are tried."""
 

@@ -44,6 +44,26 @@ def listen(event: str, arguments: tuple[Any, ...]) -> None:
 sys.addaudithook(listen)
 
 
+CHANGING = [
+    "scheduled-value:of=momentum,schedule=[linear 20 % end=0.5, cosine end=0.9],update=body",
+    "plateau:monitor=val_loss,patience=1",
+    "lr-finder:steps=20,apply=true,update=body",
+    "clip:norm=2",
+    "weight-decay:rate=0.001",
+    "ema:decay=0.9",
+    "swa:start=2,use=false",
+    "init:weights=xavier-uniform",
+    "freeze:params=body.0.*,until=2 epochs",
+    "grad-noise:eta=0.01",
+    "grad-centralization",
+    "device",
+    "mixed-precision",
+    "activation-checkpointing:modules=body.3",
+    "deterministic",
+]
+"""Plugins that change training, all at once; `compile` is not among them since it takes seconds to import."""
+
+
 class Noisy(Dataset[tuple[torch.Tensor, int]]):
     """Samples that are augmented by three kinds of random numbers."""
 
@@ -72,7 +92,6 @@ class Net(nn.Module):
         self.head = nn.Linear(16, 3)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        time.sleep(0.02 if self.training else 0.0)  # most of the time a kill meets a batch
         outputs: torch.Tensor = self.head(self.body(inputs))
         return outputs
 
@@ -80,9 +99,15 @@ class Net(nn.Module):
 class Trace:
     """Tells where the run is."""
 
+    passive = True
+
     @hookimpl
     def on_batch_start(self) -> None:
         tell("b")
+
+    @hookimpl
+    def on_backward_end(self) -> None:
+        time.sleep(0.01)  # most of the time a kill meets a batch
 
     @hookimpl
     def on_batch_end(self) -> None:
@@ -122,7 +147,7 @@ def build_trainer(epochs: int = 6) -> Trainer:
         nn.CrossEntropyLoss(),
         updates,
         metrics=["accuracy", margin],
-        plugins=["lr:warmup=0.2", "early-stopping:patience=50", Trace()],
+        plugins=["lr:warmup=0.2", "early-stopping:patience=50", *CHANGING, Trace()],
         train_data=load(shuffle=True),
         val_data=load(),
         epochs=epochs,

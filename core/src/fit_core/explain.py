@@ -89,9 +89,10 @@ def as_text(hooks: list[dict[str, Any]], said: Mapping[str, list[str]] = Mapping
         if not acting:
             continue
         lines.append(f"{hook['hook']}  ({hook['kind']})")
+        places = len(str(len(acting)))
         for i, a in enumerate(acting, 1):
             when = "".join(f"  [{when}]" for when in a["when"])
-            lines.append(f"    {i}. {a['plugin']:{width}}  {a['how']:8}{when}  {a['distribution']}  {a['source']}")
+            lines.append(f"    {i:{places}}. {a['plugin']:{width}}  {a['how']:8}{when}  {a['distribution']}  {a['source']}")
         if hook["conflict"]:
             lines.append(f"    conflict: {' and '.join(hook['conflict'])} replace one stage; the first with a result wins")
     nobody = [hook["hook"] for hook in hooks if not hook["actors"]]
