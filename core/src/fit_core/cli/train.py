@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fit_core.cli.looks import look_options, looked_at
 from fit_core.cli.runs import Run, refuse_alive, run_in, run_of, set_aside
 from fit_core.cli.scripts import ScriptGroup, ScriptRun, plugin_options, seed_option
 from fit_core.errors import FitError, Interrupted, TrainingError
@@ -59,6 +60,7 @@ def train_options() -> list[click.Option]:
         click.Option(["--no-save"], is_flag=True, help="Keep no checkpoint; else the last one is kept."),
         click.Option(["--limit-batches"], type=click.IntRange(min=1), help="How many batches of each pass to use at most."),
         click.Option(["--dry-run"], is_flag=True, help="Run two batches of each phase, write nothing, and say what a full run would do."),
+        *look_options(),
         click.Option(["-q", "--quiet"], is_flag=True, help="Print nothing but errors."),
     ]
 
@@ -73,7 +75,9 @@ def train(run: ScriptRun) -> None:
         return
     folder, manifest = prepared(run)
     with Signals(trainer) as signals, recorded(trainer, folder, manifest), trainer:
-        if not go(run, manifest) or signals.number is not None:
+        with looked_at(trainer, run.values, folder):
+            done = go(run, manifest)
+        if not done or signals.number is not None:
             leave(run, signals, manifest)
         else:
             test(run, manifest)
