@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations
 
 from fit_core import FitError, State, Trainer, hookimpl
 from fit_core.testing import check_plugin, check_resume, tiny_batches, tiny_trainer
-from fit_device import ActivationCheckpointing
+from fit_device import ActivationCheckpointing, Compile
 from fit_device.patterns import callable_modules, outermost
 from fit_device.recomputing import Recomputed, keep, recompute
 
@@ -86,6 +86,22 @@ def test_with_half_precision_and_updates_that_look_at_the_loss_twice() -> None:
     assert_same(fitted("autocast"), fitted("autocast", ActivationCheckpointing("blocks.*")))
     lbfgs = {"optimizer": partial(torch.optim.LBFGS, lr=0.1, max_iter=3)}
     assert_same(fitted(**lbfgs), fitted(ActivationCheckpointing("blocks.*"), **lbfgs))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch's compiler reads it, and hides the warning
+@pytest.mark.parametrize("counting", [True, False])
+def test_compiled(counting: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a module changes an attribute: torch compiles around it."""
+    if not counting:
+        monkeypatch.setattr(Block, "forward", lambda self, inputs, *, debug: inputs + self.outer(self.inner(inputs)) + debug)
+
+    def make(*plugins: Any) -> Trainer:
+        return fitted(*plugins, model=dry(network()), optimizer=partial(torch.optim.SGD, lr=0.01))
+
+    torch._dynamo.reset()
+    plain, compiled = make(), make(ActivationCheckpointing("blocks.*"), Compile("aot_eager"))
+    for name, value in plain.model.state_dict().items():
+        torch.testing.assert_close(compiled.model.state_dict()[name], value)
 
 
 def assert_same(first: Trainer, second: Trainer) -> None:
