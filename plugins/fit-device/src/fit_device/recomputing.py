@@ -37,9 +37,8 @@ class Recomputed:
         before: list[Rewound] = []
 
         def run(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-            if (
-                torch.compiler.is_compiling()
-            ):  # asked here and not outside: what cannot be compiled is called as it is; buffers are its matter
+            # asked here too: what torch finds that it cannot compile, it calls as it is, and then buffers are our matter
+            if torch.compiler.is_compiling():
                 return self.forward(*args, **kwargs)
             if not before:
                 before.append(Rewound(self.module))
