@@ -45,10 +45,9 @@ def test_kernels_and_images_and_a_run_that_is_the_same_but_for_rounding(tmp_path
     def on_forward_end(trainer: Trainer, state: State) -> None:
         seen.add((state.phase, is_last(state.inputs), is_last(trainer.model[0].weight), state.targets.dim()))
 
-    last, plain = trainer("channels-last", on_forward_end), trainer()
-    ready = SGD(last.model.parameters())
-    last.optimizer, last._sequence = ready, None
-    last = trainer("channels-last", on_forward_end, model=last.model, optimizer=ready)
+    model = network()
+    ready = SGD(model.parameters())
+    last, plain = trainer("channels-last", on_forward_end, model=model, optimizer=ready), trainer()
     for row, other in zip(last.fit(epochs=2), plain.fit(epochs=2), strict=True):
         assert abs(row["loss"] - other["loss"]) < 1e-5
     assert seen == {("train", True, True, 1), ("validate", True, True, 1)}

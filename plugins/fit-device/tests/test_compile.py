@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fit_core import FitError, State, Trainer, Update, Updates, freeze, hookimpl
-from fit_core.testing import check_plugin, tiny_trainer
+from fit_core.testing import tiny_trainer
 from fit_device import Compile
 
 SGD = partial(torch.optim.SGD, lr=0.1, momentum=0.9)
@@ -201,7 +201,3 @@ def test_mistakes_are_told() -> None:
         fitted("compile:backend=inducter")
     with pytest.raises(FitError, match="mode='max-autotune' is for the backend inductor; leave it out with 'eager'"):
         Compile("eager", mode="max-autotune")
-
-
-def test_conformance() -> None:
-    check_plugin(Compile("aot_eager"), make=lambda: {"model": network(), "optimizer": SGD})

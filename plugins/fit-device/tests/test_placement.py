@@ -132,6 +132,9 @@ def test_state_follows_as_load_state_dict_would_put_it() -> None:
     optimizer = stepped(partial(torch.optim.Adam, lr=0.01, capturable=False), model)
     bind(optimizer, place([model], torch.device("meta")))
     follow(optimizer)
+    groups = optimizer.param_groups[0]
+    follow(optimizer)
+    assert optimizer.param_groups[0] is groups, "it is there already: nothing is touched"
     held = optimizer.state[model[0].weight]
     assert (held["exp_avg"].device.type, held["step"].device.type, float(held["step"])) == ("meta", "cpu", 1.0)
 

@@ -87,9 +87,10 @@ def _bound(item: Any, replaced: Mapping[int, nn.Parameter]) -> Any:
 
 
 def follow(optimizer: Optimizer) -> None:
-    """Bring the state of an optimizer to where its parameters are, as its own `load_state_dict` does.
+    """Bring the state of an optimizer to where its parameters are, as its own `load_state_dict` does; nothing, if it is there.
 
     Counters of steps stay on the CPU, but for optimizers that are fused or capturable.
     """
-    if optimizer.state:
+    held = [(p, t) for p, state in optimizer.state.items() for name, t in state.items() if isinstance(t, torch.Tensor) and name != "step"]
+    if any(tensor.device != p.device for p, tensor in held):
         optimizer.load_state_dict(optimizer.state_dict())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
@@ -34,15 +34,21 @@ class Recomputed:
         """Be the module's `forward`."""
         if not (self.module.training and torch.is_grad_enabled()):
             return self.forward(*args, **kwargs)
-        if torch.compiler.is_compiling():  # which takes care of buffers itself
-            return checkpoint(self.forward, *args, use_reentrant=False, **kwargs)
-        again = Rewound(self.module) if next(self.module.buffers(), None) is not None else nullcontext()
-        contexts = (nullcontext(), again)
-        # torch looks for devices with random numbers in what is positional only
-        return checkpoint(self._call, args, kwargs, use_reentrant=False, context_fn=lambda: contexts)
+        before: list[Rewound] = []
 
-    def _call(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        return self.forward(*args, **kwargs)
+        def run(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+            # asked here too: what torch finds that it cannot compile, it calls as it is, and then buffers are our matter
+            if torch.compiler.is_compiling():
+                return self.forward(*args, **kwargs)
+            if not before:
+                before.append(Rewound(self.module))
+                return self.forward(*args, **kwargs)
+            with before[0]:
+                return self.forward(*args, **kwargs)
+
+        if torch.compiler.is_compiling():
+            return checkpoint(lambda *given: run(given, kwargs), *args, use_reentrant=False)
+        return checkpoint(run, args, kwargs, use_reentrant=False)  # it looks for devices with random numbers in what is positional
 
 
 class Rewound(AbstractContextManager[None]):
