@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,8 +71,15 @@ def thumbnails(pixels: Tensor, captions: Sequence[str], columns: int | None) -> 
 def rasterised(figure: Figure) -> Pixels:
     """Return the pixels of a figure as it is saved, on white; the figure and its canvas stay as they are."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", facecolor="white", transparent=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing")  # a letter that the font lacks is a box, and no reason to complain
+        figure.savefig(file, format="png", facecolor="white", transparent=False)
     return np.asarray(Picture.open(file).convert("RGB"))
+
+
+def label(text: str) -> str:
+    """Return a name as it is written beside a figure: on one line, not too long, and no formula."""
+    return shortened(" ".join(text.split()), LONGEST).replace("$", r"\$")
 
 
 def canvas(width: float, height: float) -> tuple[Figure, Axes]:
@@ -103,16 +111,16 @@ def heatmap(item: items.Heatmap) -> Figure:
     rows, columns = values.shape
     texts = cell_texts(values)
     longest = max(map(len, texts.ravel()), default=0)
-    row_names = [shortened(name, LONGEST) for name in item.row_names]
-    column_names = [shortened(name, LONGEST) for name in item.column_names]
-    label = max(map(len, column_names), default=1) * LETTER
-    flat = (label + LETTER) * columns <= LARGEST / 2
-    cell = max(0.42, (longest + 1) * LETTER, label + LETTER if flat else 0)
+    row_names = [label(name) for name in item.row_names]
+    column_names = [label(name) for name in item.column_names]
+    longest_name = max(map(len, column_names), default=1) * LETTER
+    flat = (longest_name + LETTER) * columns <= LARGEST / 2
+    cell = max(0.42, (longest + 1) * LETTER, longest_name + LETTER if flat else 0)
     width, height = max(min(columns * cell, LARGEST), 1.5), max(min(rows * 0.36, LARGEST), 1.0)
     cell = width / columns
-    upright = bool(column_names) and label > cell
+    upright = bool(column_names) and longest_name > cell
     left = max(map(len, row_names), default=3) * LETTER + 0.5
-    below = (label if upright else LINE) + 0.4
+    below = (longest_name if upright else LINE) + 0.4
     figure, axes = canvas(left + width + 1.0, below + height + 0.2)
     colours = mpl.colormaps[MAP].with_extremes(bad=MISSING)
     finite = values[np.isfinite(values)]
@@ -127,8 +135,8 @@ def heatmap(item: items.Heatmap) -> Figure:
         put(places, written)
     axes.tick_params(axis="both", labelsize=8, length=2)
     axes.tick_params(axis="x", rotation=90 if upright else 0)
-    axes.set_xlabel(item.column_title)
-    axes.set_ylabel(item.row_title)
+    axes.set_xlabel(label(item.column_title))
+    axes.set_ylabel(label(item.row_title))
     if cell >= (longest + 0.5) * LETTER and height / rows >= LINE and values.size <= 900:
         write_cells(axes, values, texts, colours(norm(np.ma.masked_invalid(values))))
     return figure
@@ -167,9 +175,9 @@ def scatter(points: Tensor, labels: Tensor | Sequence[str] | None, axis_names: S
         own = places[keep & (numbers == number)]
         colour, marker = style(number)
         edge = 0.4 if size >= 10 else 0.0
-        label = shortened(name, LONGEST) if name and number < CLASSES else None
+        named = label(name) if name and number < CLASSES else None
         looks: dict[str, Any] = {"marker": marker, "c": colour, "s": size, "edgecolors": "white", "linewidths": edge, "alpha": 0.85}
-        axes.scatter(*own.T, label=label, **looks)
+        axes.scatter(*own.T, label=named, **looks)
     if len(names) > 1:
         title = f"{CLASSES} of {len(names)} classes" if len(names) > CLASSES else None
         figure.legend(loc="outside right upper", fontsize=8, frameon=False, markerscale=max(1, (20 / size) ** 0.5), title=title)

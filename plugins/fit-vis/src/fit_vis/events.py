@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from socket import gethostname
 from typing import BinaryIO
@@ -27,18 +26,25 @@ class EventFile:
 
     Args:
         folder: which is made if need be; files of others in it are left alone.
-        run: tells the files of this run from others: letters and digits.
+        begun: when the run began to write, in seconds since the Unix epoch: it tells the files of this run from others.
         step: where a run goes on that was interrupted: a reader that has seen later steps forgets them. None: it begins.
+
+    Attributes:
+        count: how many events were added to the files of the run.
     """
 
-    def __init__(self, folder: Path, run: str, step: int | None = None) -> None:
+    def __init__(self, folder: Path, begun: float, step: int | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.run = folder, run
-        self.path = folder / f"events.out.tfevents.{time.time():017.6f}.{gethostname()}.{os.getpid()}.{run}"
+        self.folder, self.begun = folder, begun
+        before = files_of(folder, begun)
+        self.count = sum(len(ends(path)) - own_records(path) for path in before)
+        number = 1 + max(map(number_of, before), default=0)
+        self.path = folder / f"{prefix(begun)}{number:04}.{gethostname()}.{os.getpid()}"
         self._file: BinaryIO | None = self.path.open("xb")
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        if step is not None:
-            self._write(Event(wall_time=time.time(), step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+        if number > 1:
+            last = 0 if step is None else step
+            self._write(Event(wall_time=time.time(), step=last + 1, session_log=SessionLog(status=SessionLog.START)))
         self.flush()
 
     def add(self, step: int, summary: Summary, at: float | None = None) -> None:
@@ -49,10 +55,12 @@ class EventFile:
             summary: as the functions of `tensorboardX.summary` make it.
             at: seconds since the Unix epoch; None: now.
         """
+        self.count += 1
         self._write(Event(wall_time=time.time() if at is None else at, step=step, summary=summary))
 
     def add_graph(self, graph: bytes) -> None:
         """Add a graph, as bytes of TensorFlow's `GraphDef`."""
+        self.count += 1
         self._write(Event(wall_time=time.time(), graph_def=graph))
 
     def flush(self, durable: bool = False) -> None:
@@ -76,38 +84,52 @@ class EventFile:
         self._file.write(HEADER.pack(len(data), masked_crc32c(length)) + data + FOOTER.pack(masked_crc32c(data)))
 
 
-def files_of(folder: Path, run: str) -> list[Path]:
+def prefix(begun: float) -> str:
+    """Return how the names of a run's files begin."""
+    return f"events.out.tfevents.{begun:017.6f}."
+
+
+def number_of(path: Path) -> int:
+    """Return the place of a file among those of its run."""
+    return int(path.name[len(prefix(0)) :].partition(".")[0])
+
+
+def files_of(folder: Path, begun: float) -> list[Path]:
     """Return the event files of a run, the oldest first."""
-    return sorted(folder.glob(f"events.out.tfevents.*.{run}"))
+    return sorted(folder.glob(f"{prefix(begun)}*"), key=number_of)
 
 
-def sizes(folder: Path, run: str) -> dict[str, int]:
-    """Return the bytes of each event file of a run."""
-    return {path.name: path.stat().st_size for path in files_of(folder, run)}
+def own_records(path: Path) -> int:
+    """Return how many records a file begins with that nobody added: its version, and that a run goes on."""
+    return 1 if number_of(path) == 1 else 2
 
 
-def cut(folder: Path, run: str, sizes: Mapping[str, int]) -> None:
+def cut(folder: Path, begun: float, count: int) -> None:
     """Take back what a run wrote after it was saved.
 
     Args:
         folder: where the files lie.
-        run: as for `EventFiles`.
-        sizes: as the function of this name returned it then; other files of this run are removed.
+        begun: as for `EventFile`.
+        count: how many events had been added by then.
     """
-    for path in files_of(folder, run):
-        if path.name not in sizes:
+    for path in files_of(folder, begun):
+        found, own = ends(path), own_records(path)
+        keep = min(count, max(len(found) - own, 0))
+        count -= keep
+        if keep:
+            os.truncate(path, found[own + keep - 1])
+        else:
             path.unlink()
-        elif path.stat().st_size > sizes[path.name]:
-            os.truncate(path, sizes[path.name])
 
 
-def read(path: Path) -> Iterator[Event]:
-    """Yield the events of a file up to the first that is not whole."""
-    data, at = path.read_bytes(), 0
-    while at + HEADER.size <= len(data):
-        start = at + HEADER.size
-        end = start + HEADER.unpack_from(data, at)[0]
-        if end + FOOTER.size > len(data):
-            return
-        yield Event.FromString(data[start:end])
-        at = end + FOOTER.size
+def ends(path: Path) -> list[int]:
+    """Return where each whole record of a file ends."""
+    size, at, found = path.stat().st_size, 0, list[int]()
+    with path.open("rb") as file:
+        while len(header := file.read(HEADER.size)) == HEADER.size:
+            at += HEADER.size + HEADER.unpack(header)[0] + FOOTER.size
+            if at > size:
+                break
+            found.append(at)
+            file.seek(at)
+    return found

@@ -12,6 +12,7 @@ import threading
 import urllib.request
 from collections.abc import Iterable, Iterator
 from http.client import HTTPException
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.error import HTTPError
@@ -27,19 +28,22 @@ class Outbox:
         path: the file; it is appended to.
         url: of the server; None: nothing is sent.
         timeout: seconds after which a message without an answer has failed. From the first failure on nothing is sent.
-        sent: bytes of the file that are sent already.
+        resend: send what the file has already, too.
 
     Attributes:
+        count: how many messages the file has.
         failure: why nothing is sent any more.
         refused: how many messages the server could do nothing with.
     """
 
-    def __init__(self, path: Path, url: str | None, timeout: float, sent: int = 0) -> None:
+    def __init__(self, path: Path, url: str | None, timeout: float, resend: bool) -> None:
         self.path = path
         self.failure: str | None = None
         self.refused = 0
         self._url, self._timeout = url, timeout
-        self._written, self._sent = path.stat().st_size if path.exists() else 0, sent
+        before = [len(text) for text in lines(path)]
+        self.count, self._written = len(before), sum(before)
+        self._sent = 0 if resend else self._written
         self._changed = threading.Condition()
         self._ending = self._leaving = False
         self._file: BinaryIO | None = None
@@ -49,7 +53,9 @@ class Outbox:
         """Write messages, and let them be sent."""
         if self._file is None:
             self._file = self.path.open("ab")
-        self._file.write(b"".join(line(message) for message in messages))
+        texts = [line(message) for message in messages]
+        self.count += len(texts)
+        self._file.write(b"".join(texts))
         self._file.flush()
         with self._changed:
             self._written = self._file.tell()
@@ -79,11 +85,10 @@ class Outbox:
             self._file = None
         return 0 if self._url is None else sum(1 for _ in lines(self.path, self._sent))
 
-    def size(self) -> int:
-        """Bring the file to the disk, and return its bytes."""
+    def sync(self) -> None:
+        """Bring the file to the disk."""
         if self._file is not None:
             os.fsync(self._file.fileno())
-        return self._written
 
     def _end(self, leaving: bool) -> None:
         with self._changed:
@@ -131,6 +136,12 @@ def parts(text: bytes) -> tuple[str, bytes]:
     """Return end point and body of a line as `line` writes it."""
     endpoint, _, body = text.partition(b", ")
     return json.loads(endpoint[1:]), body.rstrip()[:-1]
+
+
+def cut(path: Path, count: int) -> None:
+    """Take back all messages of a file after so many, and a line that is not whole."""
+    if path.exists():
+        os.truncate(path, sum(len(text) for text in islice(lines(path), count)))
 
 
 def lines(path: Path, start: int = 0, end: float = float("inf")) -> Iterator[bytes]:

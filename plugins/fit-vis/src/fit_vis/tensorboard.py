@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from fit_core import State, hookimpl
 from fit_core.items import Embedding, Item
 from fit_vis import summaries
 from fit_vis.checks import check
-from fit_vis.events import EventFile, cut, sizes
+from fit_vis.events import EventFile, cut
 from fit_vis.graph import graph_of
 from fit_vis.places import relative
 from fit_vis.projector import add_to_projector, forget_after
@@ -54,15 +54,14 @@ class TensorBoard:
             return
         if state.resumed and self._saved:
             folder = trainer.ensure_run_dir() / self.folder
-            cut(folder, self._saved["run"], self._saved["sizes"])
+            cut(folder, self._saved["begun_seconds"], self._saved["events"])
             forget_after(folder, state.step)
-            self._file = EventFile(folder, self._saved["run"], state.step)
+            self._file = EventFile(folder, self._saved["begun_seconds"], state.step)
             return
         self._graph_due = self.graph
-        info = trainer.run_info or {}
-        hparams = {**info.get("options", {}), **({} if trainer.seed is None else {"seed": trainer.seed}), **self.hparams}
-        if hparams:
-            self._open(trainer).add(state.step, summaries.session_start(hparams))
+        file = self._open(trainer)
+        if self._hparams(trainer):
+            file.add(state.step, summaries.session_start(self._hparams(trainer)))
 
     @hookimpl
     def on_forward_end(self, trainer: Trainer, state: State) -> None:
@@ -91,28 +90,34 @@ class TensorBoard:
         self._written(file)
 
     @hookimpl
-    def on_fit_end(self, state: State) -> None:
+    def on_fit_end(self, trainer: Trainer, state: State) -> None:
         self._running = False
-        if self._file is not None:
-            if not state.interrupted:
-                self._file.add(state.step, summaries.session_end())
-            self._file.close()
+        if self._file is None:
+            return
+        if self._hparams(trainer) and not state.interrupted:
+            self._file.add(state.step, summaries.session_end())
+        self._file.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Return how far the files are, so that a resumed run knows what in them is its own. All of it is on the disk then."""
         if self._file is None:
             return dict(self._saved)
         self._file.flush(durable=True)
-        return {"run": self._file.run, "sizes": sizes(self._file.folder, self._file.run)}
+        return {"begun_seconds": self._file.begun, "events": self._file.count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
         self._saved = dict(state)
 
+    def _hparams(self, trainer: Trainer) -> dict[str, summaries.HParam]:
+        """Return the script's options, the seed, and what was given."""
+        options = (trainer.run_info or {}).get("options", {})
+        return {**options, **({} if trainer.seed is None else {"seed": trainer.seed}), **self.hparams}
+
     def _open(self, trainer: Trainer) -> EventFile:
         """Return the file of this process, begun if there is none."""
         if self._file is None:
-            self._file = EventFile(trainer.ensure_run_dir() / self.folder, uuid.uuid4().hex[:12])
+            self._file = EventFile(trainer.ensure_run_dir() / self.folder, time.time())
         return self._file
 
     def _written(self, file: EventFile) -> None:

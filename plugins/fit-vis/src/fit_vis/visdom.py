@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from http.client import HTTPException
@@ -14,7 +13,7 @@ from urllib.parse import quote
 from fit_core import FitError, State, hookimpl
 from fit_core.items import Item
 from fit_vis.checks import check
-from fit_vis.outbox import Outbox, lines, parts, post
+from fit_vis.outbox import Outbox, cut, lines, parts, post
 
 if TYPE_CHECKING:
     from fit_core import Trainer
@@ -65,7 +64,7 @@ class Visdom:
         self.points = points
         self.timeout = timeout
         self.wait = wait
-        self._size: int | None = None
+        self._count: int | None = None
         self._outbox: Outbox | None = None
         self._windows: Windows | None = None
         self._running = self._told = False
@@ -73,7 +72,7 @@ class Visdom:
     @hookimpl(tryfirst=True)
     def on_fit_start(self, trainer: Trainer, state: State) -> None:
         if self._outbox is None:
-            self._begin(trainer, self._size if state.resumed else None)
+            self._begin(trainer, self._count if state.resumed else None)
         self._running = True
 
     @hookimpl
@@ -102,12 +101,15 @@ class Visdom:
             self._outbox.close(0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return how far the file is, so that a resumed run knows what in it is its own. All of it is on the disk then."""
-        return {"size": self._size if self._outbox is None else self._outbox.size()}
+        """Return how many messages there are, so that a resumed run knows which are its own. All of them are on the disk then."""
+        if self._outbox is None:
+            return {"messages": self._count}
+        self._outbox.sync()
+        return {"messages": self._outbox.count}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
-        self._size = state["size"]
+        self._count = state["messages"]
 
     def _begun(self, trainer: Trainer) -> tuple[Outbox, Windows]:
         if self._outbox is None or self._windows is None:  # outside of a run: what is there stays
@@ -116,21 +118,20 @@ class Visdom:
         assert self._windows is not None
         return self._outbox, self._windows
 
-    def _begin(self, trainer: Trainer, size: int | None) -> None:
-        """Begin a file; or go on with one, of which so many bytes are the run's, and with its windows."""
-        from fit_vis.windows import Windows, window_in
+    def _begin(self, trainer: Trainer, count: int | None) -> None:
+        """Begin a file; or go on with one, of which so many messages are the run's, and with their windows."""
+        from fit_vis.windows import Windows  # matplotlib: only when something is shown
 
         folder = trainer.ensure_run_dir()
         path, env = folder / LOG, self.env or folder.resolve().name
-        if size is None and trainer.is_fitting and path.exists():
+        if count is None and trainer.is_fitting and path.exists():
             raise FitError(f"{path} exists already; choose another run folder, so that no run is lost")
-        before = list(dict.fromkeys(window_in(json.loads(parts(text)[1])) for text in lines(path)))
-        if size is not None and path.exists():
-            os.truncate(path, min(size, path.stat().st_size))
-        known = before if size is None else [window_in(json.loads(parts(text)[1])) for text in lines(path)]
-        self._windows = Windows(env, known)
-        url = None if self.offline == "always" else self._greeted(env, path, before if size is not None else [])
-        self._outbox = Outbox(path, url, self.timeout, sent=path.stat().st_size if size is None and path.exists() else 0)
+        before = windows_in(path)
+        if count is not None:
+            cut(path, count)
+        self._windows = Windows(env, windows_in(path))
+        url = None if self.offline == "always" else self._greeted(env, path, [] if count is None else before)
+        self._outbox = Outbox(path, url, self.timeout, resend=count is not None)
 
     def _greeted(self, env: str, path: Path, close: list[str]) -> str | None:
         """Return the address of the server if there is one, which now has the environment, without these windows."""
@@ -166,6 +167,11 @@ class Visdom:
         if not self._told:
             self._told = True
             warnings.warn(what, stacklevel=2)
+
+
+def windows_in(path: Path) -> list[str]:
+    """Return the windows that the messages of a file are for."""
+    return list(dict.fromkeys(str(json.loads(parts(text)[1])["win"]) for text in lines(path)))
 
 
 def later(path: Path) -> str:

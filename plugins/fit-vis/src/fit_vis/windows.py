@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 Made = tuple[dict[str, Any], str]
 """What Visdom's client returns: a message and its end point."""
+
+
+SMALLEST = 180
+"""Pixels of the width of a window with a picture; smaller ones have no room for their name."""
 
 
 class Client(Protocol):
@@ -104,8 +108,9 @@ class Windows:
             case _:
                 pixels = picture(item)
                 assert pixels is not None
-                caption = item.caption if isinstance(item, items.Image) else None
-                return client.image(pixels.transpose(2, 0, 1), win=name, opts=opts | {"caption": caption})
+                height, width, _ = pixels.shape
+                times = max(1, -(-SMALLEST // width))
+                return client.image(pixels.transpose(2, 0, 1), win=name, opts=opts | {"width": width * times, "height": height * times})
 
     def _heatmap(self, name: str, item: items.Heatmap, opts: dict[str, Any]) -> Made:
         values = floats(item.values)
@@ -155,8 +160,8 @@ def window_of(name: str, prefixes: Sequence[str]) -> str:
 
 
 def looks(**more: Any) -> dict[str, Any]:
-    """Return options of a window: colours that everybody can tell apart, and others."""
-    return {"layoutopts": {"plotly": {"colorway": list(CATEGORIES)}}, **more}
+    """Return options of a window: colours that everybody can tell apart, no title inside of the window besides its own, and others."""
+    return {"margintop": 30, "layoutopts": {"plotly": {"colorway": list(CATEGORIES), "title": None}}, **more}
 
 
 def distinct(names: Sequence[str]) -> list[str]:
@@ -173,8 +178,3 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     head = "".join(f"<th {style}>{html.escape(name)}</th>" for name in columns)
     cells = ("".join(f"<td {style}>{html.escape(str(value))}</td>" for value in plain(list(row))) for row in rows)
     return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in cells)}</table>"
-
-
-def window_in(message: Mapping[str, Any]) -> str:
-    """Return which window a message is for."""
-    return str(message["win"])
