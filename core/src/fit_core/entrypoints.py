@@ -46,6 +46,7 @@ KNOWN_PACKAGES = {
     "stop-at": "fit-schedulers",
     "step-log": "fit-logging",
     "text-log": "fit-logging",
+    "show-files": "fit-vis",
     "swa": "fit-optim",
     "tensorboard": "fit-vis",
     "vis": "fit-vis",

@@ -224,7 +224,7 @@ def told(folder: Path) -> list[tuple[str, int, bytes]]:
     return [*sorted(found, key=lambda value: value[0]), ("config", 0, config.read_bytes())]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(save=st.integers(1, 9), later=st.integers(0, 9), log_every=st.sampled_from([1, 3, 50]))
 def test_a_run_that_was_killed_and_resumed_has_everything_once(
     save: int, later: int, log_every: int, tmp_path_factory: pytest.TempPathFactory

@@ -191,7 +191,7 @@ def test_items_have_a_window_of_their_name(server: Server, tmp_path: Path) -> No
         **dict.fromkeys(("words", "best", "none"), "text"),
     }
     assert found["picture"]["title"] == "picture, step 2"
-    assert (found["pictures"]["width"], found["pictures"]["height"]) == (268, 268), "twice as large, to have room for its name"
+    assert (found["pictures"]["width"], found["pictures"]["height"]) == (268, 288), "twice as large, and the bar with its name"
     (bars,) = found["weights"]["content"]["data"]
     assert (bars["type"], bars["x"], bars["y"]) == ("bar", [0.25, 0.75], [1, 2])
     background, matrix = found["matrix"]["content"]["data"]

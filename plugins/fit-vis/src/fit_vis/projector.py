@@ -38,9 +38,9 @@ def add_to_projector(root: Path, name: PurePosixPath, step: int, item: Embedding
 
 
 def configure(root: Path) -> None:
-    """Write the configuration anew, of everything that there is."""
-    entries = sorted((root / "projector").glob(f"**/{ENTRY}"))
-    text = "".join(path.read_text() for path in entries)
+    """Write the configuration anew, of everything that there is: of each name the newest first, which is what the projector shows."""
+    newest_first = sorted((root / "projector").glob(f"**/{ENTRY}"), reverse=True)
+    text = "".join(path.read_text() for path in sorted(newest_first, key=lambda path: path.parent.parent))
     replaced(root / CONFIG, lambda draft: draft.write_text(text))
 
 

@@ -27,6 +27,8 @@ Made = tuple[dict[str, Any], str]
 
 SMALLEST = 180
 """Pixels of the width of a window with a picture; smaller ones have no room for their name."""
+BAR = 20
+"""Pixels of the bar with the name."""
 
 
 class Client(Protocol):
@@ -110,7 +112,9 @@ class Windows:
                 assert pixels is not None
                 height, width, _ = pixels.shape
                 times = max(1, -(-SMALLEST // width))
-                return client.image(pixels.transpose(2, 0, 1), win=name, opts=opts | {"width": width * times, "height": height * times})
+                return client.image(
+                    pixels.transpose(2, 0, 1), win=name, opts=opts | {"width": width * times, "height": height * times + BAR}
+                )
 
     def _heatmap(self, name: str, item: items.Heatmap, opts: dict[str, Any]) -> Made:
         values = floats(item.values)
