@@ -41,6 +41,7 @@ KNOWN_PACKAGES = {
     "mixed-precision": "fit-device",
     "progress": "fit-logging",
     "plateau": "fit-schedulers",
+    "scheduled-value": "fit-schedulers",
     "schedulers": "fit-schedulers",
     "stop-after": "fit-schedulers",
     "stop-at": "fit-schedulers",
