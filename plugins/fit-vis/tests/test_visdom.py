@@ -132,6 +132,7 @@ def nobody() -> int:
         return int(free.getsockname()[1])
 
 
+@pytest.mark.parity("V5")
 def test_a_value_of_training_and_of_validation_are_lines_in_one_window(server: Server, tmp_path: Path) -> None:
     with tiny_trainer(
         plugins=[sink(server.port)], run_dir=tmp_path / "run", train_data=tiny_batches(5), log_every=2, metrics=["accuracy"]

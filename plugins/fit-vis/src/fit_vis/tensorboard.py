@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fit_core import State, hookimpl
-from fit_core.items import Embedding, Item
+from fit_core.items import Embedding, Item, Text
 from fit_vis import summaries
 from fit_vis.checks import check
 from fit_vis.events import EventFile, cut
@@ -25,8 +25,8 @@ class TensorBoard:
     """Writes numbers and what plugins show for TensorBoard: `tensorboard --logdir runs`.
 
     Scalars: the loss and the learning rates of each batch, what plugins log, validations, the row as `epoch/...`. Pictures, histograms,
-    words and tables under their names; embeddings in the projector. The script's options are hyper-parameters. A resumed run takes back
-    what was written after its checkpoint, so that each step is there once.
+    words and tables under their names; embeddings in the projector; the trainer in words. The script's options are hyper-parameters. A
+    resumed run takes back what was written after its checkpoint, so that each step is there once.
 
     Args:
         folder: where to; a relative one lies in the run folder.
@@ -60,6 +60,7 @@ class TensorBoard:
             return
         self._graph_due = self.graph
         file = self._open(trainer)
+        file.add(state.step, summaries.shown("trainer", Text(f"```\n{trainer!r}\n```")))
         if self._hparams(trainer):
             file.add(state.step, summaries.session_start(self._hparams(trainer)))
 

@@ -14,11 +14,11 @@ from fit_core import FitError, State, hookimpl
 from fit_core.items import Item
 from fit_vis.checks import check
 from fit_vis.outbox import Outbox, cut, lines, parts, post
+from fit_vis.windows import Windows
 
 if TYPE_CHECKING:
     from fit_core import Trainer
     from fit_core.log import LogEntry
-    from fit_vis.windows import Windows
 
 LOG = "visdom.jsonl"
 
@@ -120,8 +120,6 @@ class Visdom:
 
     def _begin(self, trainer: Trainer, count: int | None) -> None:
         """Begin a file; or go on with one, of which so many messages are the run's, and with their windows."""
-        from fit_vis.windows import Windows  # matplotlib: only when something is shown
-
         folder = trainer.ensure_run_dir()
         path, env = folder / LOG, self.env or folder.resolve().name
         if count is None and trainer.is_fitting and path.exists():

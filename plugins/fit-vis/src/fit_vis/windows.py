@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
@@ -143,7 +144,8 @@ def formatter(env: str) -> Client:
         FitError: it is not installed.
     """
     try:
-        visdom = import_module("visdom")
+        with warnings.catch_warnings():  # which filters its client sets for everybody when it is imported
+            visdom = import_module("visdom")
     except ImportError as error:
         raise FitError(f"Visdom is not installed ({error}); try: pip install 'fit-vis[visdom]'") from error
     client: Client = visdom.Visdom(env=env, send=False, offline=True, log_to_filename="nothing is logged", use_incoming_socket=False)
