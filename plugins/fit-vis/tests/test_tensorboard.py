@@ -250,6 +250,15 @@ def test_a_run_that_was_killed_and_resumed_has_everything_once(
     assert starts == [min(save - (save > 4) - (save == 10), 8) + 1], "a reader that has seen more forgets it"
 
 
+def test_the_same_trainer_can_go_on_from_a_checkpoint(tmp_path: Path) -> None:
+    with sequence(tmp_path, log_every=1) as trainer:
+        trainer.fit(epochs=1)
+        trainer.save(tmp_path / "saved")
+        trainer.fit(epochs=1)
+        trainer.fit(epochs=2, resume=tmp_path / "saved")
+    assert [step for tag, step, _ in scalars(tmp_path / "run") if tag == "epoch/loss"] == [4, 8]
+
+
 def test_a_torn_end_is_cut_off(tmp_path: Path) -> None:
     with sequence(tmp_path, log_every=1) as trainer:
         trainer.fit(epochs=1)

@@ -102,6 +102,9 @@ class Outbox:
                 written = self._written
             if self._leaving or self._sent == written:
                 return
+            if not self.path.exists():
+                self.failure = f"{self.path} is gone"
+                return
             for text in lines(self.path, self._sent, written):
                 try:
                     post(url, *parts(text), self._timeout)

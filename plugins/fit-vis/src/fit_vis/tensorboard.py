@@ -50,19 +50,17 @@ class TensorBoard:
     @hookimpl(tryfirst=True)
     def on_fit_start(self, trainer: Trainer, state: State) -> None:
         self._running = True
-        if self._file is not None:
-            return
         if state.resumed and self._saved:
             folder = trainer.ensure_run_dir() / self.folder
             cut(folder, self._saved["begun_seconds"], self._saved["events"])
             forget_after(folder, state.step)
             self._file = EventFile(folder, self._saved["begun_seconds"], state.step)
-            return
-        self._graph_due = self.graph
-        file = self._open(trainer)
-        file.add(state.step, summaries.shown("trainer", Text(f"```\n{trainer!r}\n```")))
-        if self._hparams(trainer):
-            file.add(state.step, summaries.session_start(self._hparams(trainer)))
+        elif self._file is None:
+            self._graph_due = self.graph
+            file = self._open(trainer)
+            file.add(state.step, summaries.shown("trainer", Text(f"```\n{trainer!r}\n```")))
+            if self._hparams(trainer):
+                file.add(state.step, summaries.session_start(self._hparams(trainer)))
 
     @hookimpl
     def on_forward_end(self, trainer: Trainer, state: State) -> None:
@@ -84,10 +82,11 @@ class TensorBoard:
     def on_show(self, trainer: Trainer, state: State, name: str, item: Item) -> None:
         check(name, item)
         file = self._open(trainer)
+        tag = name if trainer.is_fitting else f"{state.phase}/{name}"
         if isinstance(item, Embedding):
-            add_to_projector(file.folder, relative(name), state.step, item)
+            add_to_projector(file.folder, relative(tag), state.step, item)
         else:
-            file.add(state.step, summaries.shown(name if trainer.is_fitting else f"{state.phase}/{name}", item))
+            file.add(state.step, summaries.shown(tag, item))
         self._written(file)
 
     @hookimpl

@@ -71,9 +71,11 @@ class Visdom:
 
     @hookimpl(tryfirst=True)
     def on_fit_start(self, trainer: Trainer, state: State) -> None:
-        if self._outbox is None:
-            self._begin(trainer, self._count if state.resumed else None)
-        self._running = True
+        if state.resumed and self._count is not None:
+            self._begin(trainer, self._count)
+        elif self._outbox is None:
+            self._begin(trainer, None)
+        self._running, self._told = True, False
 
     @hookimpl
     def on_log(self, trainer: Trainer, state: State, entries: list[LogEntry]) -> None:
