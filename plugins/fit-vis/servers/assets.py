@@ -10,7 +10,11 @@ import tempfile
 from pathlib import Path
 
 FILES = {
-    "bootstrap@3.3.7": {"dist/js/bootstrap.min.js": "js/bootstrap.min.js", "dist/css/bootstrap.min.css": "css/bootstrap.min.css"},
+    "bootstrap@3.3.7": {
+        "dist/js/bootstrap.min.js": "js/bootstrap.min.js",
+        "dist/css/bootstrap.min.css": "css/bootstrap.min.css",
+        "dist/fonts/glyphicons-halflings-regular.woff2": "fonts/glyphicons-halflings-regular.woff2",
+    },
     "d3-selection-multi@1.0.1": {"build/d3-selection-multi.js": "js/d3-selection-multi.v1.js"},
     "d3@3.5.17": {"d3.min.js": "js/d3.v3.min.js"},
     "jquery@3.1.1": {"dist/jquery.min.js": "js/jquery.min.js"},
@@ -24,7 +28,7 @@ FILES = {
     "save-svg-as-png@1.4.17": {"lib/saveSvgAsPng.js": "js/saveSvgAsPng.js"},
     "sjcl@1.0.7": {"sjcl.js": "js/sjcl.js"},
 }
-"""By package what its files are called on the page. Fonts and formulas are left out."""
+"""By package what its files are called on the page. Formulas, which need MathJax, are left out."""
 
 
 def fetch(folder: Path) -> None:

@@ -81,10 +81,18 @@ class Page:
         while time.monotonic() < until:
             time.sleep(1)
             now = self.pixels()
-            if (now == before).all():
+            changed = (now != before).any(axis=-1).mean()
+            if changed < 0.0005:  # but for a cursor or a wheel
                 return now
             before = now
-        raise AssertionError("the page goes on changing")
+        raise AssertionError(f"the page goes on changing: {changed:.2%} of it")
+
+    def wait_for_colour(self, colour: str, least: float, seconds: float = 40) -> None:
+        """Wait until so much of the page has a colour."""
+        until = time.monotonic() + seconds
+        while (found := share(self.pixels(), colour)) < least:
+            assert time.monotonic() < until, f"{found:.5f} of the page is {colour}"
+            time.sleep(0.5)
 
     def pixels(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
         png = base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
