@@ -48,6 +48,7 @@ KNOWN_PACKAGES = {
     "stop-at": "fit-schedulers",
     "step-log": "fit-logging",
     "text-log": "fit-logging",
+    "show-files": "fit-vis",
     "swa": "fit-optim",
     "tensorboard": "fit-vis",
     "vis": "fit-vis",
