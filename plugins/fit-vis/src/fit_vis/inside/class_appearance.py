@@ -1,0 +1,111 @@
+"""What the model takes the classes to look like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fit_core import FitError, State, hookimpl
+from fit_core.items import Images
+from fit_vis.inside.ascent import Model, appearance
+from fit_vis.looking import asked, class_name, shown, tensor_or_error
+from fit_vis.pixels import stretched
+from fit_vis.schedule import Schedule
+from fit_vis.undisturbed import undisturbed
+
+if TYPE_CHECKING:
+    from fit_core import Trainer
+
+MOST = 16
+
+
+class ClassAppearance:
+    """Shows pictures that the model is sure are of a class, made by gradient ascent on its score: `class_appearance`.
+
+    They begin as the same noise each time, so that one sees the model learn, and are stretched to their range.
+
+    Args:
+        every: how often, at the ends of epochs.
+        targets: which classes; None: all, the first 16 of more.
+        steps: of the ascent.
+        lr: its learning rate, of Adam.
+        decay: what large values of the picture cost.
+        start: "random", "zeros", or a picture (channels, height, width) to begin with.
+        shape: (channels, height, width) of a picture; None: that of the training samples.
+        transform: what is done to pictures before the model sees them, in each step.
+        classes: names of classes; none: numbers.
+        output: which of several outputs has the scores.
+        seed: of the noise.
+    """
+
+    passive = True
+
+    def __init__(
+        self,
+        every: str = "1 epoch",
+        targets: list[int] | None = None,
+        steps: int = 64,
+        lr: float = 0.1,
+        decay: float = 0.01,
+        start: str | Tensor = "random",
+        shape: list[int] | None = None,
+        transform: Model | None = None,
+        classes: Sequence[str] = (),
+        output: int | str | None = None,
+        seed: int = 0,
+    ) -> None:
+        if steps < 1:
+            raise FitError(f"steps must be at least 1, not {steps}")
+        if not isinstance(start, Tensor) and start not in ("random", "zeros"):
+            raise FitError(f"start must be 'random', 'zeros' or a tensor, not {start!r}")
+        self.targets, self.steps, self.lr, self.decay, self.start = targets, steps, lr, decay, start
+        self.shape, self.transform, self.classes, self.output, self.seed = shape, transform, list(classes), output, seed
+        self._schedule = Schedule(every)
+        self._shape: tuple[int, ...] | None = None if shape is None else tuple(shape)
+
+    @hookimpl
+    def on_fit_start(self, state: State) -> None:
+        self._schedule.begin(state)
+
+    @hookimpl
+    def on_batch_end(self, trainer: Trainer, state: State) -> None:
+        if self._shape is None and shown(trainer):
+            self._shape = tuple(tensor_or_error("class-appearance", "input", state.inputs).shape[1:])
+
+    @hookimpl
+    def on_epoch_end(self, trainer: Trainer, state: State) -> None:
+        if self._schedule.end(state):
+            trainer.show("class_appearance", lambda: self._item(trainer, state))
+
+    def _item(self, trainer: Trainer, state: State) -> Images:
+        if self._shape is None or len(self._shape) != 3 or self._shape[0] not in (1, 3):
+            raise FitError(f"class-appearance makes pictures, not inputs of shape {self._shape}; set shape=[channels,height,width]")
+        ask = asked(trainer, state, self.output)
+        with undisturbed(state.model, state.device):
+            targets = self._targets(ask, state)
+            start = self._start(self._shape, len(targets), state.device)
+            pictures, scores = appearance(ask, targets, start, self.steps, self.lr, self.decay, self.transform)
+        chances = scores.softmax(1).gather(1, targets[:, None]).flatten()
+        captions = [f"{class_name(self.classes, i)} ({p:.2f})" for i, p in zip(targets.tolist(), chances.tolist(), strict=True)]
+        return Images(stretched(pictures), captions)
+
+    def _targets(self, ask: Any, state: State) -> Tensor:
+        """Return which classes to show; how many there are is asked of the model."""
+        if self.targets is not None:
+            return torch.tensor(self.targets, device=state.device)
+        with torch.no_grad():
+            scores = tensor_or_error("class-appearance", "output", ask(torch.zeros(1, *(self._shape or ()), device=state.device)))
+        if scores.dim() != 2 or scores.shape[1] < 2:
+            raise FitError(f"class-appearance needs scores (batch, classes), not {tuple(scores.shape)}; pick an output with output=")
+        return torch.arange(min(scores.shape[1], MOST), device=state.device)
+
+    def _start(self, shape: tuple[int, ...], count: int, device: torch.device) -> Tensor:
+        if isinstance(self.start, Tensor):
+            return self.start.to(device).expand(count, *shape)
+        if self.start == "zeros":
+            return torch.zeros(count, *shape, device=device)
+        noise = torch.rand(shape, generator=torch.Generator().manual_seed(self.seed))  # one for all: what differs is the class
+        return noise.to(device).expand(count, *shape)
