@@ -129,11 +129,6 @@ def pictures_or_error(
     return found
 
 
-def class_name(classes: Sequence[str], index: int) -> str:
-    """Return the name of a class, or its number if there are no names."""
-    return classes[index] if 0 <= index < len(classes) else str(index)
-
-
 def prefix_of(state: State) -> str:
     """Return what the names of a pass begin with (`val_`), read from its row."""
     return next((name.removesuffix("loss") for name in state.row if name.endswith("_loss")), "")

@@ -14,7 +14,8 @@ from fit_core import FitError, State, hookimpl
 from fit_core.items import Figure
 from fit_vis.figures.style import GREY, Place, colour, dash, label, legend, new_figure
 from fit_vis.figures.thresholds import Curve, one_by_one, precision_recall, roc
-from fit_vis.looking import class_name, picked, prefix_of, shown, tensor_or_error
+from fit_vis.figures.words import class_name
+from fit_vis.looking import picked, prefix_of, shown, tensor_or_error
 from fit_vis.schedule import Schedule
 
 if TYPE_CHECKING:

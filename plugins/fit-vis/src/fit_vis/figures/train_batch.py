@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fit_core import FitError, State, hookimpl
 from fit_core.items import Images
-from fit_vis.figures.worst_samples import said
+from fit_vis.figures.words import labels
 from fit_vis.looking import picked, pictures_or_error, shown
 from fit_vis.schedule import Schedule
 
@@ -71,4 +71,4 @@ class TrainBatch:
         pictures = pictures_or_error("train-batch", inputs, self.shape, self.mean, self.std)[: self.count]
         targets = picked(state.targets, self.target)
         labelled = isinstance(targets, Tensor) and len(targets) == len(inputs)
-        return Images(pictures, [said(each, self.classes) for each in targets[: self.count].cpu()] if labelled else ())
+        return Images(pictures, labels(targets[: self.count], self.classes) if labelled else ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,15 +12,13 @@ from fit_core import FitError, State, hookimpl
 from fit_core.items import Images, Table
 from fit_core.optimizers import names_of
 from fit_vis.figures.samples import Extremes, Loss, per_sample
-from fit_vis.looking import class_name, picked, prefix_of, shown, tensor_or_error
+from fit_vis.figures.words import guess, labels, said
+from fit_vis.looking import picked, prefix_of, shown, tensor_or_error
 from fit_vis.pixels import as_pictures
 from fit_vis.schedule import Schedule
 
 if TYPE_CHECKING:
     from fit_core import Trainer
-
-FEW = 8
-"""Numbers of a sample that is no picture, and of an output, are shown up to so many."""
 
 
 class WorstSamples:
@@ -117,7 +115,7 @@ class WorstSamples:
     def _item(self, kept: tuple[Tensor, ...]) -> Images | Table:
         losses, places, inputs, outputs, targets = (each.cpu() for each in kept)
         told = [f"{float(loss):.3g}" for loss in losses]
-        truth = [said(each, self.classes) for each in targets]
+        truth = labels(targets, self.classes)
         found = [said(guess(each, targets[0]), self.classes) for each in outputs]
         pictures = as_pictures(inputs, self.shape, self.mean, self.std)
         if pictures is not None:
@@ -125,18 +123,3 @@ class WorstSamples:
             return Images(pictures, captions)
         few = [said(each, ()) for each in inputs]
         return Table(["sample", "loss", "truth", "prediction", "inputs"], list(zip(places.tolist(), told, truth, found, few, strict=True)))
-
-
-def guess(output: Tensor, target: Tensor) -> Tensor:
-    """Return what a model says of a sample: the class of the highest score if the truth is a class, else the output."""
-    return output.argmax(0) if output.dim() == target.dim() + 1 and not target.is_floating_point() else output
-
-
-def said(value: Tensor, classes: Sequence[str]) -> str:
-    """Say a class, a number, a few numbers, or a shape."""
-    if value.dim() == 0 and not value.is_floating_point():
-        return class_name(classes, int(value))
-    if value.numel() > FEW:
-        return f"{'x'.join(map(str, value.shape))} numbers"
-    numbers: Any = value.flatten().tolist()
-    return ", ".join(f"{number:.3g}" for number in numbers)

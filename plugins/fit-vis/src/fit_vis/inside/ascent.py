@@ -21,9 +21,9 @@ def appearance(
     What is made larger is the score of the class, minus `decay` times the sum of the squares of the picture, by Adam.
 
     Args:
-        model: in eval mode, `(count, channels, height, width) -> (count, classes)` scores.
+        model: in eval mode, `(count, ...) -> (count, classes)` scores.
         classes: (count,) which class each picture is of.
-        start: (count, channels, height, width).
+        start: (count, channels, height, width), or flat.
         steps: how many.
         lr: the learning rate.
         decay: how much large values cost.
@@ -47,15 +47,13 @@ def appearance(
 def saliency(model: Model, inputs: Tensor, classes: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return how much each place of each input changes the score of a class (Simonyan et al. 2014, section 3).
 
-    It is the magnitude of the gradient, the largest of the channels.
-
     Args:
         model: in eval mode, `(count, ...) -> (count, classes)` scores, or (count,) or (count, 1) of an event.
-        inputs: (count, channels, ...).
+        inputs: (count, ...).
         classes: (count,); None: the class that the model says.
 
     Returns:
-        Magnitudes (count, ...) without channels, and the scores.
+        The magnitude of the gradient at each input, (count, ...), and the scores.
     """
     inputs = inputs.detach().clone().requires_grad_()
     with torch.enable_grad():
@@ -66,7 +64,7 @@ def saliency(model: Model, inputs: Tensor, classes: Tensor | None = None) -> tup
         else:
             wanted = scores.sum()
         gradient = torch.autograd.grad(wanted, inputs)[0]
-    return gradient.abs().amax(1), scores.detach()
+    return gradient.abs(), scores.detach()
 
 
 def overlaid(pictures: Tensor, maps: Tensor, strength: float = 0.9) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from fit_core import FitError, State, hookimpl
 from fit_core.items import Embedding as EmbeddingItem
-from fit_vis.figures.worst_samples import said
+from fit_vis.figures.words import labels
 from fit_vis.looking import picked, prefix_of, shown, tensor_or_error, the_layer, users_model
 from fit_vis.pixels import as_pictures
 from fit_vis.schedule import Schedule
@@ -107,11 +107,11 @@ class Embedding:
         if state is self._state and self._kept and not state.interrupted:
             each, labelled, pictured = zip(*self._kept, strict=True)
             vectors, targets, samples = torch.cat(each), joined(labelled), joined(pictured)
-            labels = None if targets is None else [said(each, self.classes) for each in targets.cpu()]
+            names = None if targets is None else labels(targets, self.classes)
             pictures = None if samples is None else as_pictures(samples, self.shape, self.mean, self.std)
-            trainer.show(f"{prefix_of(state)}embedding", EmbeddingItem(as_vectors(vectors, self.avg_pool), labels, pictures))
+            trainer.show(f"{prefix_of(state)}embedding", EmbeddingItem(as_vectors(vectors, self.avg_pool), names, pictures))
             if self.inputs and samples is not None:
-                trainer.show(f"{prefix_of(state)}inputs", EmbeddingItem(as_vectors(samples, self.avg_pool), labels, pictures))
+                trainer.show(f"{prefix_of(state)}inputs", EmbeddingItem(as_vectors(samples, self.avg_pool), names, pictures))
         self._forget()
 
     def _forget(self) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fit_core import FitError, State, hookimpl
 from fit_core.items import Images
-from fit_vis.figures.worst_samples import guess, said
+from fit_vis.figures.words import guess, said
 from fit_vis.inside.ascent import overlaid, saliency
 from fit_vis.looking import asked, picked, pictures_or_error, shown, tensor_or_error
 from fit_vis.pixels import stretched
@@ -31,6 +31,7 @@ class Saliency:
         every: how often, of validations.
         of: whose score: that of the class that the model says ("prediction"), or of the right one ("truth").
         classes: names of classes; none: numbers.
+        shape: (channels, height, width) of pictures that are flat.
         mean: of each channel, and `std`: what was subtracted from pictures, and divided by.
         std: see `mean`.
         output: which of several outputs has the scores.
@@ -45,6 +46,7 @@ class Saliency:
         every: str = "1 epoch",
         of: Literal["prediction", "truth"] = "prediction",
         classes: Sequence[str] = (),
+        shape: list[int] | None = None,
         mean: list[float] | None = None,
         std: list[float] | None = None,
         output: int | str | None = None,
@@ -54,7 +56,8 @@ class Saliency:
             raise FitError(f"count must be at least 1, not {count}")
         if of not in ("prediction", "truth"):
             raise FitError(f"of must be 'prediction' or 'truth', not {of!r}")
-        self.count, self.of, self.classes, self.mean, self.std = count, of, list(classes), mean, std
+        self.count, self.of, self.classes = count, of, list(classes)
+        self.shape, self.mean, self.std = shape, mean, std
         self.output, self.target = output, target
         self._schedule = Schedule(every)
         self._state: State | None = None
@@ -76,14 +79,14 @@ class Saliency:
 
     def _item(self, trainer: Trainer, state: State) -> Images:
         inputs = tensor_or_error("saliency", "input", state.inputs)[: self.count]
-        pictures = pictures_or_error("saliency", inputs, None, self.mean, self.std)
+        pictures = pictures_or_error("saliency", inputs, self.shape, self.mean, self.std)
         targets = picked(state.targets, self.target)
         targets = targets[: self.count] if isinstance(targets, Tensor) else None
         if self.of == "truth" and targets is None:
             raise FitError("saliency of='truth' needs targets that are a tensor; pick one with target=")
         with undisturbed(state.model, state.device):
             maps, scores = saliency(asked(trainer, state, self.output), inputs, targets if self.of == "truth" else None)
-        maps = stretched(maps.reshape(len(maps), *pictures.shape[2:]))
+        maps = stretched(maps.reshape(pictures.shape).amax(1))  # of the channels, the one that matters most
         pairs = torch.stack([pictures.expand(-1, 3, -1, -1), overlaid(pictures, maps)], 1).flatten(0, 1)
         return Images(pairs, self._captions(scores.cpu(), None if targets is None else targets.cpu()), columns=4)
 
