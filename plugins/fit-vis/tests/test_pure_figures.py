@@ -20,7 +20,7 @@ from fit_vis.figures.panels import draw, panels
 from fit_vis.figures.samples import Extremes, per_sample
 from fit_vis.figures.thresholds import one_by_one, precision_recall, roc
 from fit_vis.figures.words import guess, labels, said
-from fit_vis.pixels import as_pictures, grid, png, signed, stretched
+from fit_vis.pictures import as_pictures, grid, png, signed, stretched
 
 binary = st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=40).filter(
     lambda pairs: len({t for _, t in pairs}) == 2

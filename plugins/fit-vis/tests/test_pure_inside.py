@@ -129,10 +129,15 @@ def test_a_model_is_left_as_it_was_after_an_exception_too() -> None:
     model.inner[0].eval()
     buffers, state = dict(model.named_buffers()), torch.get_rng_state()
     values = {name: buffer.clone() for name, buffer in buffers.items()}
-    with pytest.raises(ZeroDivisionError), undisturbed(model, torch.device("cpu")):
-        assert not any(module.training for module in model.modules())
-        model(torch.rand(3, 2))
-        raise ZeroDivisionError
+
+    def ask() -> None:
+        with undisturbed(model, torch.device("cpu")):
+            assert not any(module.training for module in model.modules())
+            model(torch.rand(3, 2))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        ask()
     assert [m.training for m in model.modules()] == [True, True, False, True]
     assert torch.equal(torch.get_rng_state(), state)
     assert all(found is buffers[name] for name, found in model.named_buffers())

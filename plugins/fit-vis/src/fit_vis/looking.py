@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fit_core import FitError, State
 from fit_core.batch import call_model, names_state
 from fit_core.errors import did_you_mean, listed
-from fit_vis.pixels import as_pictures
+from fit_vis.pictures import as_pictures
 
 if TYPE_CHECKING:
     from fit_core import Trainer

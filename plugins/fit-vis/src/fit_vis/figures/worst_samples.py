@@ -14,7 +14,7 @@ from fit_core.optimizers import names_of
 from fit_vis.figures.samples import Extremes, Loss, per_sample
 from fit_vis.figures.words import guess, labels, said
 from fit_vis.looking import picked, prefix_of, shown, tensor_or_error
-from fit_vis.pixels import as_pictures
+from fit_vis.pictures import as_pictures
 from fit_vis.schedule import Schedule
 
 if TYPE_CHECKING:

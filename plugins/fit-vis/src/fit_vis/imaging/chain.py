@@ -14,7 +14,7 @@ from fit_core import Every, FitError, State, StateKey, hookimpl
 from fit_core.items import Image, Images
 from fit_vis.imaging.gathered import Gathered
 from fit_vis.looking import pictures_or_error, shown
-from fit_vis.pixels import grid, png
+from fit_vis.pictures import grid, png
 from fit_vis.schedule import Schedule
 
 if TYPE_CHECKING:

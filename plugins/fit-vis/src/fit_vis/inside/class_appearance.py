@@ -13,7 +13,7 @@ from fit_core.items import Images
 from fit_vis.figures.words import class_name
 from fit_vis.inside.ascent import Model, appearance
 from fit_vis.looking import asked, pictures_or_error, shown, tensor_or_error
-from fit_vis.pixels import stretched
+from fit_vis.pictures import stretched
 from fit_vis.schedule import Schedule
 from fit_vis.undisturbed import undisturbed
 

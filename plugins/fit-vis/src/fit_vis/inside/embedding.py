@@ -13,7 +13,7 @@ from fit_core import FitError, State, hookimpl
 from fit_core.items import Embedding as EmbeddingItem
 from fit_vis.figures.words import labels
 from fit_vis.looking import picked, prefix_of, shown, tensor_or_error, the_layer, users_model
-from fit_vis.pixels import as_pictures
+from fit_vis.pictures import as_pictures
 from fit_vis.schedule import Schedule
 from fit_vis.undisturbed import first_tensor, outputs_heard
 

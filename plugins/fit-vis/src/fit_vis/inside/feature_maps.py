@@ -12,7 +12,7 @@ from fit_core import FitError, State, hookimpl
 from fit_core.batch import move
 from fit_core.items import Images
 from fit_vis.looking import Patterns, asked, matching_layers, shown, users_model
-from fit_vis.pixels import stretched
+from fit_vis.pictures import stretched
 from fit_vis.schedule import Schedule
 from fit_vis.undisturbed import first_tensor, outputs_heard, undisturbed
 

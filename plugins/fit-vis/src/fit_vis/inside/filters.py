@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fit_core import FitError, State, hookimpl
 from fit_core.items import Images
 from fit_vis.looking import pictures_or_error, shown, the_layer
-from fit_vis.pixels import signed
+from fit_vis.pictures import signed
 from fit_vis.schedule import Schedule
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from fit_core.items import Images
 from fit_vis.figures.words import guess, said
 from fit_vis.inside.ascent import overlaid, saliency
 from fit_vis.looking import asked, picked, pictures_or_error, shown, tensor_or_error
-from fit_vis.pixels import stretched
+from fit_vis.pictures import stretched
 from fit_vis.schedule import Schedule
 from fit_vis.undisturbed import undisturbed
 
