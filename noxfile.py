@@ -118,5 +118,5 @@ def bench(session: nox.Session) -> None:
     """Measure what fit adds to a step and to data, as ratios to plain loops and loaders."""
     editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
     session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable, "scikit-learn", "torchmetrics")
-    for file in ("step.py", "resume.py", "metrics.py", "logs.py"):
+    for file in ("step.py", "resume.py", "metrics.py", "logs.py", "inside.py"):
         session.run("python", f"benchmarks/{file}", env={"OMP_NUM_THREADS": "1"})

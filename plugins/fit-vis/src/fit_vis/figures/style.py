@@ -7,8 +7,8 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
-"""The palette of Okabe and Ito (2008), the strong ones first; its yellow is darker here, to be seen on white."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+"""The palette of Okabe and Ito (2008), the strong ones first; grey is in the place of its yellow, which is hard to see on white."""
 DASHES = ("-", "--", ":", "-.")
 GREY = "#666666"
 Place = Literal["best", "lower left", "lower right"]

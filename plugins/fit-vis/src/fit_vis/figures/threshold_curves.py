@@ -87,11 +87,11 @@ class ThresholdCurves:
         there = {key: curve for key, curve in found.items() if math.isfinite(curve.area)}
         if not there:
             raise FitError(f"{self.what} needs samples of both kinds; leave it out, or evaluate on other data")
-        figure, (axes,) = new_figure(size=(5.6, 4.6))
+        figure, (axes,) = new_figure(size=(5.0, 4.9))
         chosen = sorted(sorted(there, key=lambda key: there[key].area)[: self.most], key=lambda key: key or 0)
         for i, key in enumerate(chosen):
-            name = "area" if key is None else class_name(self.classes, key)
-            self.draw(axes, there[key], f"{name} {there[key].area:.3f}" if key is None else f"{name} ({there[key].area:.3f})", i)
+            area = f"{there[key].area:.3f}"
+            self.draw(axes, there[key], f"{self.area} {area}" if key is None else f"{class_name(self.classes, key)} ({area})", i)
         mean = sum(curve.area for curve in there.values()) / len(there)
         notes = [prefix.removesuffix("_") or state.phase, f"epoch {state.epoch}" if state.epoch else ""]
         notes += [f"mean {self.area} {mean:.3f}" if len(there) > 1 else ""]

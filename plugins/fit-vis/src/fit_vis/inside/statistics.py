@@ -18,24 +18,19 @@ def statistics(values: Tensor) -> Tensor:
         values: any shape; NaN counts in the last one only, and the others are of what is left of it.
 
     Returns:
-        (6,) in the order of `NAMES`, float64 (float32 where the device has no other); NaN for what nothing is left of.
+        (6,) in the order of `NAMES`, float32 (float64 of such values); NaN for what nothing is left of.
     """
     values = values.detach().flatten()
     values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-    wide = torch.float32 if values.device.type == "mps" else torch.float64
+    if not values.numel():
+        return torch.tensor([math.nan] * 5 + [0], device=values.device)
     missing = values.isnan()
-    nans = missing.sum().to(wide)
+    nans = missing.sum()
     count = values.numel() - nans
-    mean = torch.where(missing, 0, values).sum(dtype=wide) / count
-    deviations = torch.where(missing, 0, values - mean.to(values.dtype))
-    std = (deviations.square().sum(dtype=wide) / count).sqrt()
-    if values.numel():
-        low, high = torch.where(missing, math.inf, values).amin(), torch.where(missing, -math.inf, values).amax()
-    else:
-        low = high = mean
-    nothing = torch.full_like(mean, math.nan)
-    bounds = [torch.where(count > 0, bound.to(wide), nothing) for bound in (low, high)]
-    return torch.stack([mean, std, *bounds, (values == 0).sum() / count, nans])
+    mean = values.nansum() / count
+    filled = torch.where(missing, mean, values)  # the mean changes neither spread nor bounds
+    std = (filled.var(correction=0) * values.numel() / count).sqrt()
+    return torch.stack([mean, std, *filled.aminmax(), (values == 0).sum() / count, nans.to(mean.dtype)])
 
 
 def sampled(values: Tensor, count: int = 10_000) -> Tensor:
