@@ -87,7 +87,16 @@ def full(session: nox.Session) -> None:
     """Run everything that .ci/run leaves out."""
     session.run("tox", "-m", "matrix", external=True)
     _kill(session, 25)
+    session.notify("pictures")
     session.notify("wheels")
+
+
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Make the pictures of the documentation from real runs, into docs/pictures/, and look whether each shows something."""
+    editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
+    session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable, "scikit-learn")
+    session.run("python", "docs/pictures.py", "docs/pictures", env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session(python=False)

@@ -1,7 +1,7 @@
 """What looking into the network costs, as a ratio to the same run without: python benchmarks/inside.py.
 
-A CNN (16 and 32 channels, batch norm) on pictures (1, 16, 16), batch 32: an epoch of 100 batches and a validation of 10. The sink takes what
-it is given and drops it, so that the times (of the processor) are those of the producers; what a real sink adds depends on where it sends.
+A CNN (16 and 32 channels, batch norm) on pictures (1, 16, 16), batch 32: an epoch of 100 batches and a validation of 10. The sink takes
+what it is given and drops it: the times, of the processor, are those of the producers. What a real sink adds depends on where it sends.
 """
 
 from __future__ import annotations
