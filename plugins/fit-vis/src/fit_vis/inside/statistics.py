@@ -25,12 +25,13 @@ def statistics(values: Tensor) -> Tensor:
     if not values.numel():
         return torch.tensor([math.nan] * 5 + [0], device=values.device)
     missing = values.isnan()
-    nans = missing.sum()
+    nans = torch.count_nonzero(missing)
     count = values.numel() - nans
     mean = values.nansum() / count
     filled = torch.where(missing, mean, values)  # the mean changes neither spread nor bounds
-    std = (filled.var(correction=0) * values.numel() / count).sqrt()
-    return torch.stack([mean, std, *filled.aminmax(), (values == 0).sum() / count, nans.to(mean.dtype)])
+    std = torch.linalg.vector_norm(filled - mean) / count.sqrt()
+    zeros = (values.numel() - torch.count_nonzero(values)) / count
+    return torch.stack([mean, std, *filled.aminmax(), zeros, nans.to(mean.dtype)])
 
 
 def sampled(values: Tensor, count: int = 10_000) -> Tensor:
