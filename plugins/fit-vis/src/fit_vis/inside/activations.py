@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from fit_core import State, hookimpl
@@ -75,6 +74,6 @@ class Activations:
     @hookimpl
     def on_epoch_end(self, trainer: Trainer) -> None:
         if self._latest and shown(trainer):
-            rows = zip(self._latest, torch.stack(list(self._latest.values())).tolist(), strict=True)
-            trainer.show("activations", Table(["layer", *NAMES], [[name, *map(rounded, values)] for name, values in rows]))
+            rows = [[name, *map(rounded, values.tolist())] for name, values in self._latest.items()]
+            trainer.show("activations", Table(["layer", *NAMES], rows))
         self._latest = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
 from fit_core import State, hookimpl
@@ -90,8 +89,7 @@ class Gradients:
     @hookimpl
     def on_epoch_end(self, trainer: Trainer) -> None:
         if self._latest and shown(trainer):
-            numbers = torch.stack([torch.stack(pair) for pair in self._latest.values()]).tolist()
-            rows = [[name, *map(rounded, pair)] for name, pair in zip(self._latest, numbers, strict=True)]
+            rows = [[name, *map(rounded, map(float, pair))] for name, pair in self._latest.items()]
             trainer.show("gradients", Table(["parameter", "gradient norm", "update / weight"], rows))
         self._latest = {}
 
