@@ -93,7 +93,10 @@ def draw_panel(axes: Axes, panel: Panel) -> None:
             axes.plot([epoch], [value], "*", color=colour(i), markersize=12, markeredgecolor="black", markeredgewidth=0.6)
             axes.lines[-1].set_label(f"best: {value:.4g} (epoch {epoch:.0f})")
     label(axes, "learning rate" if panel.name == "lr" else panel.name, "epoch", "")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+    seen = [epoch for epochs, _ in panel.curves.values() for epoch in epochs]
+    if max(seen) - min(seen) < 5:
+        axes.set_xlim(min(seen) - 0.5, max(seen) + 0.5)
     if is_rate(panel.name):
         axes.set_ylim(bottom=0)
     else:

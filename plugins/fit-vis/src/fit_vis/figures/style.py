@@ -51,9 +51,10 @@ def label(axes: Axes, title: str, x: str, y: str) -> None:
     axes.tick_params(labelsize=8)
 
 
-def plain(text: str) -> str:
-    """Return text that is shown as it is: a dollar sign begins no formula."""
-    return text.replace("$", r"\$")
+def plain(text: str, most: int = 80) -> str:
+    """Return text that is shown as it is, without its middle if it is too long: a dollar sign begins no formula."""
+    end = most // 2
+    return (text if len(text) <= most else f"{text[: most - end - 1]}…{text[-end:]}").replace("$", r"\$")
 
 
 def legend(axes: Axes, place: Place = "best") -> None:

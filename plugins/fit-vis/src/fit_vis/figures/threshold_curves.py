@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fit_core import FitError, State, hookimpl
 from fit_core.items import Figure
-from fit_vis.figures.style import GREY, Place, colour, dash, label, legend, new_figure
+from fit_vis.figures.style import GREY, Place, colour, dash, label, legend, new_figure, plain
 from fit_vis.figures.thresholds import Curve, one_by_one, precision_recall, roc
 from fit_vis.figures.words import class_name
 from fit_vis.looking import picked, prefix_of, shown, tensor_or_error
@@ -91,7 +91,7 @@ class ThresholdCurves:
         chosen = sorted(sorted(there, key=lambda key: there[key].area)[: self.most], key=lambda key: key or 0)
         for i, key in enumerate(chosen):
             area = f"{there[key].area:.3f}"
-            self.draw(axes, there[key], f"{self.area} {area}" if key is None else f"{class_name(self.classes, key)} ({area})", i)
+            self.draw(axes, there[key], f"{self.area} {area}" if key is None else f"{plain(class_name(self.classes, key), 24)} ({area})", i)
         mean = sum(curve.area for curve in there.values()) / len(there)
         notes = [prefix.removesuffix("_") or state.phase, f"epoch {state.epoch}" if state.epoch else ""]
         notes += [f"mean {self.area} {mean:.3f}" if len(there) > 1 else ""]
