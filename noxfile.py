@@ -47,7 +47,9 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check types, strictly."""
     editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
-    session.install(*CONSTRAINED, "mypy", "hypothesis", "pytest", "-e", f"{ROOT / 'core'}[examples]", *editable)
+    session.install(*CONSTRAINED, "editables", "hatchling")
+    libraries = ("mypy", "hypothesis", "pytest", "-e", f"{ROOT / 'core'}[examples]", *editable)
+    session.install(*CONSTRAINED, "--no-build-isolation", "--no-compile", *libraries)  # which are read, and never imported
     session.run("mypy", *map(str, SOURCES), "examples")
 
 
@@ -110,7 +112,9 @@ def _kill(session: nox.Session, times: int) -> None:
 
 
 def _wheels(session: nox.Session, folder: Path) -> list[Path]:
-    session.run("pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(ROOT / "core"), *map(str, PLUGINS))
+    session.install(*CONSTRAINED, "hatchling")
+    packages = [str(ROOT / "core"), *map(str, PLUGINS)]
+    session.run("pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "-w", str(folder), *packages)
     built = {wheel.name.split("-")[0]: wheel for wheel in folder.glob("*.whl")}
     return [built["fit_core"], *(built[plugin.name.replace("-", "_")] for plugin in PLUGINS)]
 
@@ -124,8 +128,8 @@ def _expect(session: nox.Session, command: list[str], has: list[str], lacks: str
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what fit adds to a step and to data, as ratios to plain loops and loaders."""
+    """Measure what fit adds to a step and to data, as ratios to plain loops and loaders, and what fit-device's plugins give."""
     editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
     session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable, "scikit-learn", "torchmetrics")
-    for file in ("step.py", "resume.py", "metrics.py", "logs.py", "inside.py"):
+    for file in ("step.py", "resume.py", "metrics.py", "logs.py", "device.py", "inside.py"):
         session.run("python", f"benchmarks/{file}", env={"OMP_NUM_THREADS": "1"})

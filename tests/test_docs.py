@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fit_core import State, hookspecs
+from fit_core.testing import ForkServer, Outcome
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -36,16 +36,23 @@ def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+@pytest.fixture(scope="module")
+def strict() -> Iterator[ForkServer]:
+    """Processes in which warnings are errors."""
+    with ForkServer("-W", "error") as server:
+        yield server
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=name_of)
-def test_python_blocks_run_in_their_order(page: Path, tmp_path: Path) -> None:
+def test_python_blocks_run_in_their_order(page: Path, tmp_path: Path, strict: ForkServer) -> None:
     """All in one process, in a folder of their own; a block that begins with `# name.py` is that file."""
     (tmp_path / "page.py").write_text("\n\n".join(python_of(page)))
-    done = subprocess.run([sys.executable, "-W", "error", "page.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = strict.run("page.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_commands_run(page: Path, tmp_path: Path) -> None:
+def test_commands_run(page: Path, tmp_path: Path, run_fit: Callable[..., Outcome]) -> None:
     """Every `$ fit ...` runs where the page's files are. What installs is run by .ci/run."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     for language, text in blocks(page):
@@ -60,10 +67,8 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
         for part in command.split("&&"):
             words = shlex.split(part)
             if words[0] == "fit":
-                done = subprocess.run(
-                    [sys.executable, "-m", "fit_core", *words[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
-                )
-                assert done.returncode == 0, f"{part}\n{done.stderr}"
+                done = run_fit(*words[1:])
+                assert done.code == 0, f"{part}\n{done.stderr}"
             else:
                 assert words[:1] in (["python3.11"], ["."], ["pip"], ["tox"]), f"what runs {part!r}?"
 

@@ -12,7 +12,7 @@ import torch
 
 from fit_core import State, hookimpl
 from fit_core.script import load_script
-from fit_core.testing import run_fit
+from fit_core.testing import ForkServer, run_fit
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -55,10 +55,10 @@ def test_transfer_uses_the_users_loader_and_calls_the_model_once_per_batch() -> 
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_every_example_runs_from_the_command_line_and_by_itself(name: str, tmp_path: Path) -> None:
-    done = run_fit("train", EXAMPLES / name, "--epochs", "1", "--limit-batches", "3", cwd=tmp_path)
+def test_every_example_runs_from_the_command_line_and_by_itself(name: str, tmp_path: Path, fork_server: ForkServer) -> None:
+    done = run_fit("train", EXAMPLES / name, "--epochs", "1", "--limit-batches", "3", cwd=tmp_path, server=fork_server)
     assert done.code == 0, done.stderr
-    alone = subprocess.run([sys.executable, str(EXAMPLES / name), "--dry-run"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    alone = fork_server.run(EXAMPLES / name, "--dry-run", cwd=tmp_path)
     assert alone.returncode == 0, alone.stderr
     assert "dry run: nothing was kept" in alone.stdout
 

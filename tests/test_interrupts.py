@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from safetensors.torch import load_file
 
 from fit_core.checkpoint import latest
-from fit_core.testing import run_fit
+from fit_core.testing import ForkServer, Outcome, run_fit
 
 SCRIPT = """
 import os, random, sys, time
@@ -108,10 +109,10 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def expected(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("whole")
     (folder / "script.py").write_text(SCRIPT)
-    assert run_fit("train", "script.py", "--seed", "3", "-q", cwd=folder).code == 0
+    assert run_fit("train", "script.py", "--seed", "3", "-q", cwd=folder, server=fork_server).code == 0
     return outcome(folder)
 
 
@@ -128,7 +129,7 @@ CASES = [
 
 @pytest.mark.parametrize(("place", "number", "environment"), CASES)
 def test_a_signal_ends_the_run_at_the_next_safe_point(
-    place: str, number: int, environment: dict[str, str], tmp_path: Path, expected: dict[str, Any]
+    place: str, number: int, environment: dict[str, str], tmp_path: Path, expected: dict[str, Any], run_fit: Callable[..., Outcome]
 ) -> None:
     ended = interrupted(tmp_path, number, PAUSE=place, **environment)
     name = signal.Signals(number).name
@@ -141,7 +142,7 @@ def test_a_signal_ends_the_run_at_the_next_safe_point(
     at = latest(run_folder(tmp_path) / "checkpoints").manifest
     where = {"batch": (2, 3), "validation": (2, 5), "saving": (3, 1)}[place]
     assert (at["epoch"], at["batch"]) == where
-    resumed = run_fit("train", "script.py", "--resume", cwd=tmp_path)
+    resumed = run_fit("train", "script.py", "--resume")
     assert resumed.code == 0, resumed.stderr
     assert f"resuming {run_folder(tmp_path).relative_to(tmp_path)} after epoch {where[0]}, batch {where[1]}" in resumed.stdout
     assert outcome(tmp_path) == expected
@@ -149,7 +150,7 @@ def test_a_signal_ends_the_run_at_the_next_safe_point(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_workers_that_die_of_the_signal_are_no_error(number: int, tmp_path: Path) -> None:
+def test_workers_that_die_of_the_signal_are_no_error(number: int, tmp_path: Path, run_fit: Callable[..., Outcome]) -> None:
     """An `IterableDataset` is loaded by torch as it is: its workers get the signal too, and the loop may wait for them."""
     ended = interrupted(tmp_path, number, PAUSE="batch", STREAM="1")
     assert ended.returncode == 128 + number, ended.stderr
@@ -160,7 +161,7 @@ def test_workers_that_die_of_the_signal_are_no_error(number: int, tmp_path: Path
     assert (at["epoch"], at["batch"]) == (2, 3)
     os.environ["STREAM"] = "1"
     try:
-        resumed = run_fit("train", "script.py", "--resume", cwd=tmp_path)
+        resumed = run_fit("train", "script.py", "--resume")
     finally:
         del os.environ["STREAM"]
     assert resumed.code == 0, resumed.stderr

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fit_core import hookimpl
-from fit_core.testing import Outcome, record_hooks, run_fit, tiny_trainer
+from fit_core.testing import Outcome, record_hooks, tiny_trainer
 
 ROOT = Path(__file__).parent.parent
 PLUGINS = sorted((ROOT / "plugins").glob("fit-*"))
@@ -62,8 +62,8 @@ def test_the_loop_is_short_enough_to_read() -> None:
     }
 
 
-def test_the_main_job(tmp_path: Path) -> None:
-    done = run_fit("train", ROOT / "examples" / "digits.py", "--plugins", "logging,schedulers", "--seed", "1", cwd=tmp_path)
+def test_the_main_job(run_fit: Callable[..., Outcome]) -> None:
+    done = run_fit("train", ROOT / "examples" / "digits.py", "--plugins", "logging,schedulers", "--seed", "1")
     assert done.code == 0, done.stderr
     assert done.manifest["test"]["test_accuracy"] >= 0.98
     assert float(done.rows[-1]["val_accuracy"]) > 0.98

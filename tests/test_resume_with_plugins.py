@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from fit_core import State, Trainer, hookimpl
-from fit_core.testing import check_resume, run_fit, tiny_batches, tiny_trainer
+from fit_core.testing import Outcome, check_resume, tiny_batches, tiny_trainer
 from fit_optim import EMA, SWA, Clip, DecayGroups, Freeze, GradCentralization, GradNoise, Init, LayerLR, WeightDecay
 
 SCRIPT = """
@@ -21,13 +22,13 @@ def build_trainer(epochs: int = 2):
 """
 
 
-def test_a_plugin_that_changes_training_is_a_difference(tmp_path: Path) -> None:
+def test_a_plugin_that_changes_training_is_a_difference(tmp_path: Path, run_fit: Callable[..., Outcome]) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    assert run_fit("train", "script.py", "--run-dir", "mine", cwd=tmp_path).code == 0
+    assert run_fit("train", "script.py", "--run-dir", "mine").code == 0
     more = ("train", "script.py", "--resume", "mine", "--epochs", "3")
-    other = run_fit(*more, "-p", "early-stopping:monitor=loss", cwd=tmp_path)
+    other = run_fit(*more, "-p", "early-stopping:monitor=loss")
     assert (other.code, "plugin 'early-stopping' is new" in other.stderr) == (2, True), other.stderr
-    assert run_fit(*more, "-p", "csv", cwd=tmp_path).code == 0
+    assert run_fit(*more, "-p", "csv").code == 0
     assert len((tmp_path / "mine" / "history.csv").read_text().splitlines()) == 4, "with the rows before"
 
 

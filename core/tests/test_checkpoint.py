@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from torch import nn
 
 from fit_core import FitError, weights
 from fit_core.checkpoint import Damaged, digest_of, find_checkpoint, point, verified, write_checkpoint
-from fit_core.testing import Outcome, run_fit, tiny_trainer
+from fit_core.testing import ForkServer, Outcome, tiny_trainer
+from fit_core.testing import run_fit as run
+
+Run = Callable[..., Outcome]
 
 
 class Tied(nn.Module):
@@ -165,15 +169,15 @@ def build_trainer(size: Size = Size.SMALL, widths: list[int] = [4], seed: int = 
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+def trained(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Outcome:
     cwd = tmp_path_factory.mktemp("trained")
     (cwd / "script.py").write_text(SCRIPT)
-    done = run_fit("train", "script.py", "--size", "large", "--widths", "[5,6]", "--run-dir", "run", cwd=cwd)
+    done = run("train", "script.py", "--size", "large", "--widths", "[5,6]", "--run-dir", "run", cwd=cwd, server=fork_server)
     assert done.code == 0, done.stderr
     return done
 
 
-def test_evaluate_uses_options_and_seed_of_the_checkpoint(trained: Outcome) -> None:
+def test_evaluate_uses_options_and_seed_of_the_checkpoint(trained: Outcome, run_fit: Run) -> None:
     assert trained.manifest["options"]["widths"] == "[5,6]"
     assert trained.manifest["options"]["size"] == "large"
     done = run_fit("evaluate", "script.py", "--checkpoint", "run", "--format", "json", cwd=trained.cwd)
@@ -186,7 +190,7 @@ def test_evaluate_uses_options_and_seed_of_the_checkpoint(trained: Outcome) -> N
     assert len(list(trained.cwd.glob("**/manifest.json"))) == 2, "neither makes a run folder"
 
 
-def test_predict_writes_the_outputs(trained: Outcome) -> None:
+def test_predict_writes_the_outputs(trained: Outcome, run_fit: Run) -> None:
     import numpy as np
 
     done = run_fit("predict", "script.py", "--checkpoint", "run", "--output", "p.npy", cwd=trained.cwd)
@@ -207,7 +211,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_mistakes(trained: Outcome, name: str) -> None:
+def test_mistakes(trained: Outcome, name: str, run_fit: Run) -> None:
     arguments, message = WRONG[name]
     done = run_fit(*arguments, cwd=trained.cwd)
     assert done.code == 2
@@ -216,7 +220,7 @@ def test_mistakes(trained: Outcome, name: str) -> None:
     assert message in lines[0]
 
 
-def test_an_option_that_is_gone_is_named(trained: Outcome) -> None:
+def test_an_option_that_is_gone_is_named(trained: Outcome, run_fit: Run) -> None:
     (trained.cwd / "later.py").write_text(SCRIPT.replace("widths", "layers_of"))
     done = run_fit("evaluate", "later.py", "--checkpoint", "run", cwd=trained.cwd)
     assert (done.code, done.stderr) == (2, "fit: the checkpoint was made with the option 'widths', which build_trainer has no longer\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fit_core.hookspecs import SPECS
-from fit_core.testing import TINY_SCRIPT, Outcome, run_fit
+from fit_core.testing import TINY_SCRIPT, ForkServer, Outcome
 
 Run = Callable[..., Outcome]
 
@@ -162,14 +162,11 @@ def test_an_interrupted_run_exits_with_130(run_script: Run) -> None:
     assert done.manifest["status"] == "interrupted"
 
 
-def test_a_script_is_a_plugin_and_can_run_itself(run_script: Run) -> None:
-    import subprocess
-    import sys
-
+def test_a_script_is_a_plugin_and_can_run_itself(run_script: Run, fork_server: ForkServer) -> None:
     source = TINY_SCRIPT + "\nif __name__ == '__main__':\n    import fit_core\n    fit_core.run(build_trainer)\n"
     first = run_script(source, "--epochs", "1")
     assert first.code == 0
-    again = subprocess.run([sys.executable, "script.py", "--epochs", "1"], cwd=first.cwd, capture_output=True, text=True, check=False)
+    again = fork_server.run("script.py", "--epochs", "1", cwd=first.cwd)
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith("epoch 1/1  loss ")
 
@@ -624,13 +621,13 @@ def test_workers_under_fork_and_spawn_find_the_script(run_script: Run, tmp_path:
     assert losses[0] == losses[1] == losses[2]
 
 
-def test_metrics_are_listed_and_described(tmp_path: Path) -> None:
-    listed = run_fit("metrics", cwd=tmp_path)
+def test_metrics_are_listed_and_described(run_fit: Run) -> None:
+    listed = run_fit("metrics")
     assert (listed.code, listed.stderr) == (0, "")
     assert {"accuracy", "loss"} <= {line.split()[0] for line in listed.stdout.splitlines()}
-    one = run_fit("metrics", "accuracy", cwd=tmp_path)
+    one = run_fit("metrics", "accuracy")
     assert one.stdout.startswith("accuracy  (fit-")
     assert one.stdout.endswith("Values:\n    accuracy: more is better\n")
-    assert "loss of" in run_fit("metrics", "loss", cwd=tmp_path).stdout
-    wrong = run_fit("metrics", "acuracy", cwd=tmp_path)
+    assert "loss of" in run_fit("metrics", "loss").stdout
+    wrong = run_fit("metrics", "acuracy")
     assert (wrong.code, wrong.stderr.endswith("did you mean 'accuracy'?\n")) == (2, True)

@@ -18,6 +18,7 @@ def spoilt(what: float, at: int = 2) -> list[Any]:
     return batches
 
 
+@pytest.mark.parity("C13")
 @pytest.mark.parametrize("what", [float("nan"), float("inf")])
 def test_stop_names_where_and_changes_nothing(what: float) -> None:
     trainer = tiny_trainer(train_data=spoilt(what))

@@ -103,3 +103,18 @@ def test_mistakes(name: str) -> None:
     changes, message = mistakes()[name]
     with pytest.raises(FitError, match=message):
         tiny_trainer(**changes).fit(epochs=1)
+
+
+def test_a_model_that_a_plugin_puts_in_is_trained_or_refused_with_an_optimizer_of_another() -> None:
+    @hookimpl
+    def on_setup(trainer: Trainer) -> None:
+        trainer.model = nn.Linear(4, 3)
+
+    trainer = tiny_trainer(plugins=[on_setup])
+    given = trainer.model
+    trainer.fit(epochs=1)
+    assert trainer.model is not given
+    assert [id(p) for p in trainer.updates["main"].params] == [id(p) for p in trainer.model.parameters()]
+    ready = torch.optim.SGD(given.parameters(), lr=0.1)
+    with pytest.raises(FitError, match="holds none of the model's parameters"):
+        tiny_trainer(model=given, optimizer=ready, plugins=[on_setup]).fit(epochs=1)

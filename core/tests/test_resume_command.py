@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ import torch
 from safetensors.torch import save_file
 
 from fit_core.cli import main
-from fit_core.testing import Outcome, run_fit
+from fit_core.testing import ForkServer, Outcome, run_fit
+
+Train = Callable[..., Outcome]
 
 SCRIPT = """
 import functools, os, torch
@@ -46,14 +49,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def train(folder: Path, *words: str, halt: int | None = None) -> Outcome:
-    if halt is None:
-        return run_fit("train", "script.py", *words, cwd=folder)
-    os.environ["HALT"] = str(halt)
-    try:
-        return run_fit("train", "script.py", *words, cwd=folder)
-    finally:
-        del os.environ["HALT"]
+@pytest.fixture
+def train(fork_server: ForkServer) -> Train:
+    """Run `fit train script.py` in a folder; `halt` is the batch at which the script fails."""
+
+    def train(folder: Path, *words: str, halt: int | None = None) -> Outcome:
+        with pytest.MonkeyPatch.context() as patch:
+            if halt is not None:
+                patch.setenv("HALT", str(halt))
+            return run_fit("train", "script.py", *words, cwd=folder, server=fork_server)
+
+    return train
 
 
 def runs(folder: Path) -> list[str]:
@@ -64,7 +70,7 @@ def weights(outcome: Outcome) -> list[str]:
     return [(path / "model.safetensors").read_bytes().hex() for path in outcome.run_dir.glob("checkpoints/step-*")]
 
 
-def test_the_newest_unfinished_run_with_these_options(folder: Path) -> None:
+def test_the_newest_unfinished_run_with_these_options(folder: Path, train: Train) -> None:
     assert train(folder, "--lr", "0.2", "--seed", "1", halt=6).code == 1
     assert train(folder, "--seed", "2", halt=6).code == 1
     done = train(folder, "--seed", "3")
@@ -99,7 +105,7 @@ def test_the_newest_unfinished_run_with_these_options(folder: Path) -> None:
     assert extended["test"] == whole.manifest["test"], "test data are evaluated again"
 
 
-def test_nothing_to_resume(folder: Path) -> None:
+def test_nothing_to_resume(folder: Path, train: Train) -> None:
     none = train(folder, "--resume")
     assert (none.code, none.stderr) == (
         2,
@@ -112,7 +118,7 @@ def test_nothing_to_resume(folder: Path) -> None:
     assert (bare.code, bare.stderr) == (2, "fit: bare is the folder of a run that has kept no checkpoint\n")
 
 
-def test_options_and_script_are_those_of_the_run(folder: Path) -> None:
+def test_options_and_script_are_those_of_the_run(folder: Path, train: Train) -> None:
     assert train(folder, "--run-dir", "mine", "--lr", "0.2", halt=6).code == 1
     other = train(folder, "--resume", "mine", "--lr", "0.3", "--width", "4")
     assert (other.code, len(other.stderr.splitlines())) == (2, 1)
@@ -126,7 +132,7 @@ def test_options_and_script_are_those_of_the_run(folder: Path) -> None:
     assert json.loads((folder / "mine" / "manifest.json").read_text())["options"]["lr"] == 0.2
 
 
-def test_fresh_sets_the_run_aside(folder: Path) -> None:
+def test_fresh_sets_the_run_aside(folder: Path, train: Train) -> None:
     assert train(folder, "--run-dir", "mine", "--seed", "1").manifest["seed"] == 1
     refused = train(folder, "--run-dir", "mine")
     assert (
@@ -142,7 +148,7 @@ def test_fresh_sets_the_run_aside(folder: Path) -> None:
     assert (both.code, both.stderr) == (2, "fit: --resume goes on with a run, so --fresh does nothing; leave one of them out\n")
 
 
-def test_run_dir_alone_says_which_run(folder: Path) -> None:
+def test_run_dir_alone_says_which_run(folder: Path, train: Train) -> None:
     assert train(folder, "--run-dir", "mine", halt=6).code == 1
     resumed = train(folder, "--run-dir", "mine", "--resume")
     assert resumed.stdout.startswith("resuming mine after epoch 1"), resumed.stderr
@@ -153,7 +159,7 @@ def test_run_dir_alone_says_which_run(folder: Path) -> None:
     assert json.loads((folder / "mine" / "manifest.json").read_text())["epochs"] == 3
 
 
-def test_a_run_that_goes_on_is_not_resumed(folder: Path) -> None:
+def test_a_run_that_goes_on_is_not_resumed(folder: Path, train: Train) -> None:
     assert train(folder, "--run-dir", "mine", halt=6).code == 1
     file = folder / "mine" / "manifest.json"
     manifest = json.loads(file.read_text())
@@ -165,7 +171,7 @@ def test_a_run_that_goes_on_is_not_resumed(folder: Path) -> None:
     assert train(folder, "--resume", "mine").code == 0
 
 
-def test_weights_begin_a_new_run(folder: Path) -> None:
+def test_weights_begin_a_new_run(folder: Path, train: Train) -> None:
     done = train(folder, "--run-dir", "mine", "--seed", "1")
     last = next((done.run_dir / "checkpoints").glob("step-*"))
     for path in ("mine", str(last), str(last / "model.safetensors")):
@@ -181,7 +187,7 @@ def test_weights_begin_a_new_run(folder: Path) -> None:
     assert train(folder, "--weights", "no.pt").stderr.startswith("fit: no.pt holds no plain state dict of names and tensors; save one with")
 
 
-def test_a_time_limit_interrupts(folder: Path) -> None:
+def test_a_time_limit_interrupts(folder: Path, train: Train) -> None:
     short = train(folder, "--run-dir", "mine", "--max-time", "0.001 s")
     assert short.code == 0, short.stderr
     assert "fit: interrupted in epoch 1, batch 1 (train) by the time limit of 0.001 seconds; go on with: fit train script.py" in (
@@ -194,7 +200,7 @@ def test_a_time_limit_interrupts(folder: Path) -> None:
     assert (wrong.code, wrong.stderr) == (2, "fit: --max-time needs a time, such as '4 h' or '30 minutes', not '4 epochs'\n")
 
 
-def test_a_run_that_stopped_itself_is_finished(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_stopped_itself_is_finished(folder: Path, monkeypatch: pytest.MonkeyPatch, train: Train) -> None:
     monkeypatch.setenv("STOP", "2")
     stopped = train(folder, "--run-dir", "mine", "--epochs", "9")
     assert stopped.code == 0
@@ -223,7 +229,7 @@ def test_handlers_of_signals_are_put_back(folder: Path, monkeypatch: pytest.Monk
     del sys.modules["script"]
 
 
-def test_the_guard_leaves_a_checkpoint(folder: Path) -> None:
+def test_the_guard_leaves_a_checkpoint(folder: Path, train: Train) -> None:
     bad = SCRIPT.replace("def on_batch_end(self, state)", "def on_backward_end(self, trainer, state)")
     (folder / "script.py").write_text(bad.replace('raise RuntimeError("halt")', "trainer.model.weight.grad.fill_(float('nan'))"))
     stopped = train(folder, "--run-dir", "mine", halt=6)
@@ -234,7 +240,7 @@ def test_the_guard_leaves_a_checkpoint(folder: Path) -> None:
     assert resumed.code == 0
 
 
-def test_fits_own_options_are_those_of_the_run(folder: Path) -> None:
+def test_fits_own_options_are_those_of_the_run(folder: Path, train: Train) -> None:
     script = SCRIPT.replace("epochs: int = 3", "").replace("epochs=epochs", "epochs=2").replace("width: int = 3, ", "width: int = 3")
     (folder / "script.py").write_text(script)
     begun = train(folder, "--run-dir", "mine", "--epochs", "4", "--accumulate", "2", "--limit-batches", "3", halt=5)
@@ -246,22 +252,22 @@ def test_fits_own_options_are_those_of_the_run(folder: Path) -> None:
     assert (manifest["epochs"], manifest["fit"]) == (4, {"epochs": 4, "accumulate": 2, "limit_batches": 3})
 
 
-def test_a_resume_that_is_refused_leaves_the_run_as_it_was(folder: Path) -> None:
+def test_a_resume_that_is_refused_leaves_the_run_as_it_was(folder: Path, train: Train) -> None:
     assert train(folder, "--run-dir", "mine").code == 0
     before = (folder / "mine" / "manifest.json").read_bytes()
     assert train(folder, "--resume", "mine", "--accumulate", "3", "--epochs", "4").code == 2
     assert (folder / "mine" / "manifest.json").read_bytes() == before
 
 
-def test_another_script_of_the_same_name_is_another_script(folder: Path) -> None:
+def test_another_script_of_the_same_name_is_another_script(folder: Path, train: Train, fork_server: ForkServer) -> None:
     assert train(folder, halt=6).code == 1
     (folder / "below").mkdir()
     (folder / "below" / "script.py").write_text(SCRIPT)
-    other = run_fit("train", "below/script.py", "--resume", cwd=folder)
+    other = run_fit("train", "below/script.py", "--resume", cwd=folder, server=fork_server)
     assert (other.code, "there is no run of below/script.py" in other.stderr) == (2, True)
 
 
-def test_a_number_of_a_process_that_came_again(folder: Path) -> None:
+def test_a_number_of_a_process_that_came_again(folder: Path, train: Train) -> None:
     assert train(folder, "--run-dir", "mine", halt=6).code == 1
     file = folder / "mine" / "manifest.json"
     process = {"host": platform.node(), "pid": os.getpid(), "since": "0"}
@@ -269,7 +275,7 @@ def test_a_number_of_a_process_that_came_again(folder: Path) -> None:
     assert train(folder, "--resume", "mine").code == 0
 
 
-def test_a_signal_after_the_last_batch_is_not_forgotten(folder: Path) -> None:
+def test_a_signal_after_the_last_batch_is_not_forgotten(folder: Path, train: Train) -> None:
     late = SCRIPT.replace("def on_batch_end(self, state)", "def on_fit_end(self, state)").replace(
         'raise RuntimeError("halt")', "os.kill(os.getpid(), 15)"
     )
@@ -282,7 +288,34 @@ def test_a_signal_after_the_last_batch_is_not_forgotten(folder: Path) -> None:
     assert (resumed.code, "test_loss" in resumed.stdout) == (0, True)
 
 
-def test_rubbish_as_weights(folder: Path) -> None:
+def test_rubbish_as_weights(folder: Path, train: Train) -> None:
     (folder / "x.pt").write_text("hello")
     assert train(folder, "--weights", "x.pt").stderr.startswith("fit: x.pt holds no plain state dict")
     assert train(folder, "--run-dir", ".", "--epochs", "1").code == 0
+
+
+REPLACED = """
+import torch
+from fit_core import hookimpl
+from fit_core.testing import tiny_trainer
+
+@hookimpl
+def on_setup(trainer):
+    trainer.model = torch.nn.Sequential(trainer.model, torch.nn.Linear(3, 3))
+
+def build_trainer():
+    return tiny_trainer(epochs=1, plugins=[on_setup], seed=1)
+"""
+
+
+def test_what_is_evaluated_is_the_model_that_a_plugin_has_put_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "replaced.py").write_text(REPLACED)
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "replaced.py", "--run-dir", "mine"]) == 0
+    trained = json.loads(Path("mine/manifest.json").read_text())["test"]
+    capsys.readouterr()
+    assert main(["evaluate", "replaced.py", "--checkpoint", "mine", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == trained
+    assert main(["predict", "replaced.py", "--checkpoint", "mine", "--output", "outputs.pt"]) == 0

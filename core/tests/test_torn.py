@@ -15,7 +15,9 @@ import torch
 
 from fit_core import FitError, State, Trainer, TrainingError, hookimpl
 from fit_core.checkpoint import Damaged, find_checkpoint, latest, verified
-from fit_core.testing import TINY_SCRIPT, run_fit, run_script, tiny_trainer
+from fit_core.testing import TINY_SCRIPT, Outcome, tiny_trainer
+
+Run = Callable[..., Outcome]
 
 
 class SaveAll:
@@ -76,12 +78,12 @@ def test_the_one_before_is_used(file: str, damage: str, tmp_path: Path) -> None:
     assert [row["loss"] for row in resumed.history] == [row["loss"] for row in whole.history]
 
 
-def test_none_is_left(tmp_path: Path) -> None:
-    done = run_script(TINY_SCRIPT, cwd=tmp_path)
+def test_none_is_left(tmp_path: Path, run_script: Run, run_fit: Run) -> None:
+    done = run_script(TINY_SCRIPT)
     (folder,) = (done.run_dir / "checkpoints").glob("step-*")
     DAMAGES["half"](folder / "state.safetensors")
     for how in (["--resume"], ["--resume", str(done.run_dir)], ["--resume", str(folder)]):
-        again = run_fit("train", "script.py", *how, cwd=tmp_path)
+        again = run_fit("train", "script.py", *how)
         assert again.code == 1, again.stderr
         assert f"{folder.relative_to(tmp_path)} is damaged: state.safetensors is not as it was written" in again.stderr.replace(
             f"{tmp_path}/", ""
@@ -90,7 +92,7 @@ def test_none_is_left(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "runs" / "script").iterdir()] == [done.run_dir.name], "no run was begun"
 
 
-def test_the_skipped_one_is_named_on_the_command_line(tmp_path: Path) -> None:
+def test_the_skipped_one_is_named_on_the_command_line(run_script: Run, run_fit: Run, tmp_path: Path) -> None:
     keep = """
 from fit_core import hookimpl
 
@@ -102,11 +104,11 @@ class Keep:
             trainer.checkpoints.hold("Keep", [self.first])
 """
     script = keep + TINY_SCRIPT.replace("epochs=epochs", "epochs=epochs, plugins=[Keep()]")
-    done = run_script(script, cwd=tmp_path)
+    done = run_script(script)
     assert done.code == 0, done.stderr
     first, last = sorted((done.run_dir / "checkpoints").glob("step-*"))
     DAMAGES["a bit in the middle"](last / "model.safetensors")
-    again = run_fit("train", "script.py", "--resume", cwd=tmp_path)
+    again = run_fit("train", "script.py", "--resume")
     assert again.code == 0, again.stderr
     assert f"skipped: {last.relative_to(tmp_path)} is damaged: model.safetensors is not as it was written" in again.stderr
     assert f"({first.name})" in again.stdout

@@ -729,6 +729,17 @@ def test_names_in_an_order_that_are_misspelt() -> None:
     assert tiny_trainer(plugins=[Fine()])
 
 
+def test_a_name_that_fit_train_adds_later_is_known_whatever_is_near_it() -> None:
+    class Before:
+        runs_before = ("save-last", "max-time")
+
+        @hookimpl
+        def on_safe_point(self) -> None:
+            pass
+
+    tiny_trainer(plugins=[Before(), ("channels-last", Before()), ("max-tame", Before())]).fit(epochs=1)
+
+
 def test_streams_of_one_batch_differ_also_around_a_nested_pass() -> None:
     drawn: list[float] = []
     evaluated: list[float] = []

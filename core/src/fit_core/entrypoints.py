@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Any
@@ -41,6 +42,7 @@ KNOWN_PACKAGES = {
     "mixed-precision": "fit-device",
     "progress": "fit-logging",
     "plateau": "fit-schedulers",
+    "scheduled-value": "fit-schedulers",
     "schedulers": "fit-schedulers",
     "stop-after": "fit-schedulers",
     "stop-at": "fit-schedulers",
@@ -64,6 +66,14 @@ KNOWN_PACKAGES = {
     "train-batch": "fit-vis",
     "worst-samples": "fit-vis",
     "weight-decay": "fit-optim",
+    "activation-checkpointing": "fit-device",
+    "channels-last": "fit-device",
+    "compile": "fit-device",
+    "deterministic": "fit-device",
+    "memory-summary": "fit-device",
+    "placement": "fit-device",
+    "precision": "fit-device",
+    "prefetch": "fit-device",
 }
 """Which package brings a name, for the advice in errors."""
 KNOWN_COMMANDS = {"checkpoints": "fit-tools", "replay": "fit-tools", "runs": "fit-tools", "verify-resume": "fit-tools"}
@@ -71,7 +81,7 @@ KNOWN_COMMANDS = {"checkpoints": "fit-tools", "replay": "fit-tools", "runs": "fi
 
 
 class Catalog:
-    """What the installed distributions offer in one group of entry points.
+    """What the installed distributions offer in one group of entry points. Their metadata is read when something is first asked.
 
     Args:
         group: the group, such as `fit.plugins`.
@@ -79,9 +89,13 @@ class Catalog:
 
     def __init__(self, group: str) -> None:
         self.group = group
-        self._points: dict[str, list[EntryPoint]] = {}
-        for point in entry_points(group=group):
-            self._points.setdefault(point.name, []).append(point)
+
+    @cached_property
+    def _points(self) -> dict[str, list[EntryPoint]]:
+        found: dict[str, list[EntryPoint]] = {}
+        for point in entry_points(group=self.group):
+            found.setdefault(point.name, []).append(point)
+        return found
 
     def __contains__(self, name: str) -> bool:
         return name in self._points

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
+from fit_core.errors import FitError
 from fit_core.plan import DEFAULTS, Actor, HookPlan, Hooks
+
+if TYPE_CHECKING:
+    from fit_core.trainer import Trainer
 
 
 def explained(hooks: Hooks) -> list[dict[str, Any]]:
@@ -58,8 +64,23 @@ def source_of(actor: Actor) -> str:
     return f"{file.relative_to(here) if file.is_relative_to(here) else file}:{code.co_firstlineno}"
 
 
-def as_text(hooks: list[dict[str, Any]]) -> str:
-    """Format for people: hooks with nobody but the core's default take one line."""
+def said_of_run(trainer: Trainer) -> dict[str, list[str]]:
+    """Return what plugins say of a run of the length that the trainer has, by name: what their method `explained` returns.
+
+    Plugins are set up and optimizers made for it, if there is one that has something to say; nothing is trained.
+    """
+    speaking = {name: plugin for name, plugin in trainer.plugins.items() if hasattr(plugin, "explained")}
+    if not speaking:
+        return {}
+    try:
+        with trainer.sized() as state:
+            return {name: plugin.explained(trainer, state) for name, plugin in speaking.items()}
+    except FitError as error:
+        return {name: [f"no preview: {error}"] for name in speaking}
+
+
+def as_text(hooks: list[dict[str, Any]], said: Mapping[str, list[str]] = MappingProxyType({})) -> str:
+    """Format for people: hooks with nobody but the core's default take one line; then what plugins say of the run."""
     names = [actor["plugin"] for hook in hooks for actor in hook["actors"]]
     width = max(map(len, names), default=0)
     lines = []
@@ -74,4 +95,5 @@ def as_text(hooks: list[dict[str, Any]]) -> str:
         if hook["conflict"]:
             lines.append(f"    conflict: {' and '.join(hook['conflict'])} replace one stage; the first with a result wins")
     nobody = [hook["hook"] for hook in hooks if not hook["actors"]]
-    return "\n".join([*lines, "", "nobody: " + ", ".join(nobody)])
+    runs = [line for name, several in said.items() for line in ("", name, *(f"    {one}" for one in several))]
+    return "\n".join([*lines, "", "nobody: " + ", ".join(nobody), *runs])

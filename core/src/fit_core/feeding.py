@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from fit_core.arrays import is_array
 from fit_core.batch import needs_inputs
+from fit_core.call import Length
 from fit_core.data import Limited, NoData, VirtualEpochs, as_batches, makes_batches
 from fit_core.errors import FitError, did_you_mean, whole
 from fit_core.position import length
@@ -19,6 +21,50 @@ if TYPE_CHECKING:
 
 Limits = int | Mapping[str, int] | None
 LIMITED = ("train", "validate")
+
+
+class Feed(NamedTuple):
+    """What one call of `fit` is fed with.
+
+    Attributes:
+        source: the training data as it was given, and the size of its batches.
+        batches: to train on.
+        validation: sets to validate on, by the prefix of their values.
+        length: when it is done.
+    """
+
+    source: tuple[Any, int | None]
+    batches: Iterable[Any]
+    validation: dict[str, Iterable[Any]]
+    length: Length
+
+
+def feed(
+    trainer: Trainer,
+    train_data: Any = None,
+    val_data: Any = None,
+    epochs: float | None = None,
+    steps: int | None = None,
+    steps_per_epoch: int | None = None,
+    limits: Limits = None,
+    batch_size: int | None = None,
+) -> Feed:
+    """Return what a call of `fit` with these arguments is fed with.
+
+    Raises:
+        FitError: no length or no data was given, or the data is not what it should be.
+    """
+    train_data = trainer.train_data if train_data is None else train_data
+    val_data = trainer.val_data if val_data is None else val_data
+    epochs = trainer.epochs if epochs is None and steps is None else epochs
+    if epochs is None and steps is None:
+        raise FitError("how long to train? pass fit(..., epochs=10) or fit(..., steps=1000)")
+    endless = epochs is None or epochs == math.inf
+    how_long = Length(math.inf if endless else whole("epochs", epochs), None if steps is None else whole("steps", steps))
+    found = training(trainer, train_data, batch_size, steps, steps_per_epoch, limits)
+    sets = validation(trainer, val_data, batch_size, limits)
+    check_together(train_data, val_data, batch_size)
+    return Feed((train_data, batch_size), found, sets, how_long)
 
 
 def training(
@@ -106,6 +152,6 @@ def check_together(train_data: Any, val_data: Any, batch_size: int | None) -> No
     if train_data is None:
         return
     if any(one is train_data for one in several(val_data).values()):
-        warnings.warn("training and validation data are the same object: val_ values say nothing about new data", stacklevel=3)
+        warnings.warn("training and validation data are the same object: val_ values say nothing about new data", stacklevel=4)
     if batch_size is not None and all(map(makes_batches, [train_data, *several(val_data).values()])):
         raise FitError("batch_size does nothing here: the data makes its own batches")

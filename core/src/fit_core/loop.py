@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fit_core.cadence import Due
-from fit_core.call import Length, Origin, load_call
+from fit_core.call import Origin, load_call
 from fit_core.data import Fetched, check_count, counted
 from fit_core.ending import ending
 from fit_core.errors import TrainingError
@@ -25,6 +25,7 @@ from fit_core.position import begin_pass, length
 from fit_core.update import finish_window, train_step
 
 if TYPE_CHECKING:
+    from fit_core.feeding import Feed
     from fit_core.trainer import Trainer
 
 
@@ -33,18 +34,14 @@ class Fit:
 
     Args:
         trainer: whose model is trained.
-        batches: the training data.
-        validation: validation data by the prefix of its values in the row.
-        length: when it is done.
+        feed: what it is trained and validated on, and how long.
         val_due: when to validate.
     """
 
-    def __init__(
-        self, trainer: Trainer, batches: Iterable[Any], validation: dict[str, Iterable[Any]], length: Length, val_due: Due
-    ) -> None:
-        self.trainer = trainer
-        self.batches, self.validation = batches, validation
-        self.length, self.origin = length, Origin()
+    def __init__(self, trainer: Trainer, feed: Feed, val_due: Due) -> None:
+        self.trainer, self.source = trainer, feed.source
+        self.batches, self.validation = feed.batches, feed.validation
+        self.length, self.origin = feed.length, Origin()
         self.val_due, self.val_values = val_due, Row()
         self.last_step, self.began = math.inf, 0.0
         self.before = self.steps_before = 0

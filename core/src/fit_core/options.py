@@ -132,7 +132,7 @@ def as_text(value: Any) -> str:
 def describe(hint: Any) -> str:
     """Name a type hint for people."""
     names = []
-    for member in sorted(_members(hint), key=lambda member: member is type(None)):
+    for member in sorted(filter(_has_text, _members(hint)), key=lambda member: member is type(None)):
         if typing.get_origin(member) is Literal:
             names += [str(value) for value in typing.get_args(member)]
         elif inspect.isclass(member) and issubclass(member, enum.Enum):
@@ -148,6 +148,13 @@ def describe(hint: Any) -> str:
         else:
             names.append(getattr(member, "__name__", str(member)).lower())
     return " or ".join(names)
+
+
+def _has_text(hint: Any) -> bool:
+    """Tell whether text can become a type: an object or a function is given from Python."""
+    if typing.get_origin(hint) is not None:
+        return typing.get_origin(hint) is Literal or typing.get_origin(hint) in SEQUENCES
+    return hint in (*NATIVE, Every, *SEQUENCES) or (inspect.isclass(hint) and issubclass(hint, (PurePath, enum.Enum)))
 
 
 def _members(hint: Any) -> list[Any]:

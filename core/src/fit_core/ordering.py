@@ -11,6 +11,9 @@ from fit_core.errors import FitError, did_you_mean
 if TYPE_CHECKING:
     from fit_core.plugins import Member
 
+LATER = ("max-time", "save-last")
+"""Plugins of the core that `fit train` adds to those of a script."""
+
 
 def names_in(member: Member, attribute: str) -> set[str]:
     """Return the plugin names that a plugin has under an attribute.
@@ -30,11 +33,12 @@ def check_names(members: list[Member], catalog: Catalog) -> None:
     Raises:
         FitError: there is one.
     """
-    known = {*catalog.names, *KNOWN_PACKAGES, *(name for member in members for name in (member.name, *member.bundles))}
+    here = {*KNOWN_PACKAGES, *LATER, *(name for member in members for name in (member.name, *member.bundles))}
     for member in members:
         for attribute in ("replaces", "runs_before", "runs_after"):
-            for name in names_in(member, attribute) - known:
-                if hint := did_you_mean(name, known):
+            for name in names_in(member, attribute) - here:
+                known = {*here, *catalog.names}
+                if name not in known and (hint := did_you_mean(name, known)):
                     raise FitError(f"{member}: {attribute} names {name!r}, which does not exist{hint}")
 
 

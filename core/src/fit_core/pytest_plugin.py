@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from fit_core.testing import Outcome
+    from fit_core.testing import ForkServer, Outcome
     from fit_core.trainer import Trainer
 
 
@@ -30,17 +30,26 @@ def record_hooks() -> Callable[..., Any]:
     return testing.record_hooks
 
 
-@pytest.fixture
-def run_fit(tmp_path: Path) -> Callable[..., Outcome]:
-    """Run `fit` in a temporary folder; see `fit_core.testing.run_fit`."""
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """Run commands in processes forked from one that has imported torch; see `fit_core.testing.ForkServer`."""
     from fit_core import testing
 
-    return partial(testing.run_fit, cwd=tmp_path)
+    with testing.ForkServer() as server:
+        yield server
 
 
 @pytest.fixture
-def run_script(tmp_path: Path) -> Callable[..., Outcome]:
-    """Run a script in a temporary folder; see `fit_core.testing.run_script`."""
+def run_fit(tmp_path: Path, fork_server: ForkServer) -> Callable[..., Outcome]:
+    """Run `fit` in a temporary folder, in a forked process; see `fit_core.testing.run_fit`."""
     from fit_core import testing
 
-    return partial(testing.run_script, cwd=tmp_path)
+    return partial(testing.run_fit, cwd=tmp_path, server=fork_server)
+
+
+@pytest.fixture
+def run_script(tmp_path: Path, fork_server: ForkServer) -> Callable[..., Outcome]:
+    """Run a script in a temporary folder, in a forked process; see `fit_core.testing.run_script`."""
+    from fit_core import testing
+
+    return partial(testing.run_script, cwd=tmp_path, server=fork_server)

@@ -185,7 +185,7 @@ def _lay_over(requests: list[Request], later: Request) -> None:
 
 
 def _check_settings(settings: Settings, requests: list[Request], catalog: Catalog) -> None:
-    known = [*catalog.names, *(request.name for request in requests if request.name)]
     for name in settings:
+        known = [*catalog.names, *(request.name for request in requests if request.name)]
         if name not in known:
             raise FitError(f"pyproject.toml has options for plugin {name!r}, which does not exist{did_you_mean(name, known)}")

@@ -116,13 +116,13 @@ def make_savable(trainer: Trainer) -> None:
         make_ready(trainer)
 
 
-def make_ready(trainer: Trainer) -> None:
-    """Set plugins up and make the optimizers, as `fit` does before it starts."""
+def make_ready(trainer: Trainer, updates: bool = True) -> None:
+    """Set plugins up and make the optimizers, as `fit` does before it starts; without `updates` as `evaluate` does."""
     if trainer._passes:
         raise FitError("a state cannot be loaded from a hook: the run that is going on would lose its place")
     meter = Meter(())
     state = trainer._new_state(trainer._progress, meter)
     with trainer._entered(state, meter), ending(trainer, state, fit=False):
         trainer._prepare(state)
-        if trainer.optimizer is not None:
+        if updates and trainer.optimizer is not None:
             trainer._build_updates(state, meter)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -15,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from fit_core import feeding, resuming, saving
+from fit_core import feeding, rehearsal, resuming, saving
 from fit_core import update as stepping
 from fit_core.batch import call_model, join, names_state, to_cpu
 from fit_core.cadence import Due, Every
-from fit_core.call import Length, save_call
+from fit_core.call import save_call
 from fit_core.checkpoint import find_checkpoint
 from fit_core.control import Asked, Control, Kind
 from fit_core.criterion import Criterion
@@ -79,6 +78,7 @@ class Trainer:
         unfinished: what was measured in an epoch that a stop cut short; None if the last one is complete.
         run_dir: the run folder, if there is one yet.
         checkpoints: those of the run.
+        is_rehearsal: whether it is what plugins are given in a rehearsal (`rehearse`), of which nothing is left.
         run_info: how the command line started the run, for the manifests of checkpoints.
 
     Raises:
@@ -124,6 +124,7 @@ class Trainer:
         self.seed = seed
         self.log_every = whole("log_every", log_every)
         self.quiet = quiet
+        self.is_rehearsal = False
         self.history: list[Row] = []
         self.unfinished: Row | None = None
         self.run_dir = None if run_dir is None else Path(run_dir)
@@ -198,22 +199,13 @@ class Trainer:
         """
         if self._passes:
             raise FitError("fit cannot be called from a hook: the run that is going on would lose its place; use another trainer")
-        train_data = self.train_data if train_data is None else train_data
-        val_data = self.val_data if val_data is None else val_data
-        epochs = self.epochs if epochs is None and steps is None else epochs
-        if epochs is None and steps is None:
-            raise FitError("how long to train? pass fit(..., epochs=10) or fit(..., steps=1000)")
-        endless = epochs is None or epochs == math.inf
-        length = Length(math.inf if endless else whole("epochs", epochs), None if steps is None else whole("steps", steps))
-        batches = feeding.training(self, train_data, batch_size, steps, steps_per_epoch, limit_batches)
-        validation = feeding.validation(self, val_data, batch_size, limit_batches)
-        feeding.check_together(train_data, val_data, batch_size)
+        feed = feeding.feed(self, train_data, val_data, epochs, steps, steps_per_epoch, limit_batches, batch_size)
         if self._seeded is False and self.seed is not None:
             set_seed(self.seed)
             self._seeded = True
         found = None if resume is None else resuming.find(self, resume)
-        call = None if found is None else resuming.take_up(self, found, batch_count(batches), allow_changes)
-        return Fit(self, batches, validation, length, Due(val_every, self._progress)).run(call)
+        call = None if found is None else resuming.take_up(self, found, batch_count(feed.batches), allow_changes)
+        return Fit(self, feed, Due(val_every, self._progress)).run(call)
 
     def save(self, path: str | Path, *, weights_only: bool = False) -> Path:
         """Write everything that it takes to go on as a checkpoint: a folder that is whole or not there.
@@ -320,6 +312,42 @@ class Trainer:
         if not outputs:
             raise FitError("there are no predictions: every batch was skipped")
         return (join(outputs), join(targets)) if with_targets else join(outputs)
+
+    def rehearse(self, probe: Any, *, without: Sequence[Any] = ()) -> None:
+        """Train with one more plugin until it stops that, and put everything back, to the bit: a trial that leaves nothing behind.
+
+        Works in the hooks `on_fit_start` and `on_safe_point`, on the data of the run, and outside of runs on `train_data`. Plugins take
+        part, but for those that are passive; nothing is validated, and no epoch ends.
+
+        Args:
+            probe: a plugin, called last, that says `trainer.stop(...)` in some batch.
+            without: plugins that take no part.
+
+        Raises:
+            FitError: a batch is at work, or something could not be put back: lazy parameters, data that can be read only once.
+        """
+        if self.is_rehearsal:
+            raise FitError("this is a rehearsal already: ask trainer.is_rehearsal before")
+        if self._passes and not self._progress.whole:
+            raise FitError("nothing can be rehearsed while a batch is at work: call it in on_fit_start or on_safe_point")
+        if not self._passes:
+            resuming.make_ready(self)
+        source = self._call.source if self._passes and isinstance(self._call, Fit) else (self.train_data, None)
+        rehearsal.rehearse(self, probe, *source, without)
+
+    @contextmanager
+    def sized(self) -> Iterator[State]:
+        """Set plugins up and make the optimizers as `fit()` would, without training anything.
+
+        Yields:
+            A state that says how long the run would be: `epochs`, `steps_total`, and `steps_total` of each update.
+        """
+        fit = Fit(self, feeding.feed(self), Due("1 epoch", self._progress))
+        with self._entered(fit.state, fit.meter), ending(self, fit.state, fit=False):
+            self._prepare(fit.state)
+            self._build_updates(fit.state, fit.meter)
+            fit.size(None)
+            yield fit.state
 
     def stop(self, reason: str) -> None:
         """End training when this batch (or, between batches, this epoch) is done. The first reason counts."""

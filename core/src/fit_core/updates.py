@@ -327,12 +327,12 @@ class Updates:
         """Switch off the gradients of every other update's parameters: of those that are on, and put them back."""
         off = [p for other in self if other is not update for p in other.params if p.requires_grad] if len(self) > 1 else []
         for p in off:
-            p.requires_grad_(False)
+            p.requires_grad = False  # lazy ones refuse requires_grad_
         try:
             yield
         finally:
             for p in off:
-                p.requires_grad_(True)
+                p.requires_grad = True
 
 
 def as_updates(optimizer: Any) -> Updates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from fit_checkpoint import ModelCheckpoint
 from fit_core import FitError, State, Trainer, hookimpl
 from fit_core.checkpoint import find_checkpoint
 from fit_core.saving import SaveLast
-from fit_core.testing import check_plugin, run_script, tiny_batches, tiny_trainer
+from fit_core.testing import Outcome, check_plugin, tiny_batches, tiny_trainer
 
 NAN = math.nan
 
@@ -358,9 +359,9 @@ def build_trainer():
 """
 
 
-def test_on_the_command_line(tmp_path: Path) -> None:
+def test_on_the_command_line(run_script: Callable[..., Outcome], tmp_path: Path) -> None:
     spec = "checkpoint:every=5 steps,last=2,best=2,monitor=val_accuracy,restore_best=yes"
-    done = run_script(SCRIPT, "-p", spec, "--run-dir", "run", cwd=tmp_path)
+    done = run_script(SCRIPT, "-p", spec, "--run-dir", "run")
     assert (done.code, done.stderr) == (0, "")
     kept = folders(tmp_path / "run")
     assert {"step-00000012", pointed(tmp_path / "run")} <= set(kept)

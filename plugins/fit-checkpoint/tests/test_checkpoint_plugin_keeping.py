@@ -87,6 +87,7 @@ def kept(folder: Path) -> set[str]:
     return {path.name for path in found}
 
 
+@pytest.mark.parity("B30")
 @given(VALUES, st.none() | COUNTS, COUNTS, st.sampled_from([None, 1, 2]), st.booleans(), st.lists(st.integers(2, 7), max_size=2))
 @settings(max_examples=30, deadline=None)
 @pytest.mark.parametrize("others", [[], [SaveLast]], ids=["alone", "beside save-last"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fit_core import FitError, State, Trainer, hookimpl
-from fit_core.testing import check_resume, tiny_batches, tiny_trainer
+from fit_core.testing import check_plugin, check_resume, tiny_batches, tiny_trainer
 from fit_device import Autocast, GradScaler
 
 
@@ -36,6 +36,34 @@ def test_bf16_trains_and_evaluates_in_half_precision() -> None:
     assert set(seen) == {("train", torch.bfloat16), ("validate", torch.bfloat16)}
     assert trainer.model.weight.dtype == torch.float32
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
+
+
+def test_evaluation_and_a_replaced_update_are_in_half_precision_too() -> None:
+    seen = []
+
+    @hookimpl
+    def on_forward_end(state: State) -> None:
+        seen.append((state.phase, state.outputs.dtype))
+
+    @hookimpl
+    def run_update(trainer: Trainer, state: State) -> bool:
+        trainer.forward()
+        trainer.compute_loss()
+        trainer.backward()
+        trainer.maybe_step()
+        return True
+
+    for plugins in (["autocast", run_update], [run_update, "autocast"]):
+        seen.clear()
+        trainer = tiny_trainer(plugins=[*plugins, on_forward_end], val_data=None)
+        trainer.fit(epochs=1)
+        trainer.evaluate()
+        assert trainer.predict(tiny_batches(1)).dtype == torch.bfloat16
+        assert seen == [("train", torch.bfloat16)] * 2 + [("test", torch.bfloat16), ("predict", torch.bfloat16)]
+
+
+def test_nothing_waits() -> None:
+    check_plugin("autocast")
 
 
 def test_fp16_is_refused_on_the_cpu() -> None:

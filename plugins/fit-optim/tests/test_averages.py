@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn, update_bn
 
 from fit_core import FitError, State, Trainer, Update, Updates, hookimpl
-from fit_core.testing import check_plugin, check_resume, run_fit, run_script, tiny_batches, tiny_trainer
+from fit_core.testing import Outcome, check_plugin, check_resume, tiny_batches, tiny_trainer
 from fit_optim import EMA, SWA
 from fit_optim.averaging import averaged_copy, warmed_up
 
@@ -155,7 +156,7 @@ def test_several_updates_and_lazy_and_frozen_parameters() -> None:
     assert len(tiny_trainer(model=lazy, plugins=[EMA(), SWA(use=False)]).fit(epochs=2)) == 2
 
 
-def test_the_command_line_evaluates_with_it(tmp_path: Path) -> None:
+def test_the_command_line_evaluates_with_it(tmp_path: Path, run_script: Callable[..., Outcome], run_fit: Callable[..., Outcome]) -> None:
     source = """
         from fit_core.testing import tiny_batches, tiny_trainer
         from fit_optim import EMA
@@ -163,9 +164,9 @@ def test_the_command_line_evaluates_with_it(tmp_path: Path) -> None:
         def build_trainer(epochs: int = 2):
             return tiny_trainer(epochs=epochs, train_data=tiny_batches(8), plugins=[EMA()])
     """
-    done = run_script(source, cwd=tmp_path)
+    done = run_script(source)
     assert done.code == 0, done.stderr
-    evaluated = run_fit("evaluate", "script.py", "--checkpoint", str(done.run_dir), "--data", "val", "--format", "json", cwd=tmp_path)
+    evaluated = run_fit("evaluate", "script.py", "--checkpoint", str(done.run_dir), "--data", "val", "--format", "json")
     assert evaluated.code == 0, evaluated.stderr
     assert json.loads(evaluated.stdout)["val_loss"] == pytest.approx(done.manifest["last_row"]["val_loss"], rel=1e-6)
 

@@ -37,6 +37,7 @@ def epochs_trained(tiny_trainer: TinyTrainer, scores: Scores, **options: Any) ->
 NAN = math.nan
 
 
+@pytest.mark.parity("C12")
 @pytest.mark.parametrize(
     ("values", "options", "epochs"),
     [
@@ -75,6 +76,7 @@ def test_the_direction_comes_from_the_metric(tiny_trainer: TinyTrainer) -> None:
         epochs_trained(tiny_trainer, Scores(1, 2))
 
 
+@pytest.mark.parity("B33")
 def test_a_missing_value_is_an_error_at_the_first_epoch(tiny_trainer: TinyTrainer) -> None:
     trainer = tiny_trainer(plugins=["early-stopping:monitor=val_los,mode=min"])
     with pytest.raises(

@@ -14,7 +14,7 @@ from torch.optim import lr_scheduler
 from fit_core import FitError, State, Trainer, hookimpl
 from fit_core.testing import tiny_batches
 from fit_schedulers import LR
-from fit_schedulers.schedules import after, constant, cosine, warm_up
+from fit_schedulers.schedules import constant, cosine, in_a_row, warm_up
 
 TinyTrainer = Callable[..., Trainer]
 
@@ -79,6 +79,7 @@ def as_text(value: Any) -> str:
     return "[" + ",".join(map(str, value)) + "]" if isinstance(value, list) else str(value)
 
 
+@pytest.mark.parity("C20", "C21")
 @pytest.mark.parametrize("name", TORCH_SCHEDULES)
 def test_schedules_of_torch_by_name_equal_torchs_own(tiny_trainer: TinyTrainer, name: str) -> None:
     options = TORCH_SCHEDULES[name]
@@ -94,8 +95,23 @@ def test_schedules_of_torch_by_name_equal_torchs_own(tiny_trainer: TinyTrainer, 
     assert rates_of(tiny_trainer, LR(name, **options), {"epochs": 1}, batches=9).steps == pytest.approx(expected)
 
 
+@pytest.mark.parity("B4")
+def test_a_cycle_counts_steps_whatever_the_loss_is(tiny_trainer: TinyTrainer) -> None:
+    losses = iter([5.0, 0.1, 300.0, -2.0, 0.0, 7.0])
+
+    @hookimpl
+    def on_loss_end(state: State) -> None:
+        if state.phase == "train":
+            state.loss = state.loss * 0 + next(losses)
+
+    rates = Rates()
+    cycle = LR("CyclicLR", base_lr=0.1, max_lr=0.4, step_size_up=3)
+    tiny_trainer(plugins=[cycle, on_loss_end, rates], train_data=tiny_batches(6)).fit(epochs=1)
+    assert rates.steps == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.3, 0.2])
+
+
 def test_every_scheduler_that_numbers_can_build_is_known_by_name() -> None:
-    from fit_schedulers.lr import TORCH
+    from fit_schedulers.walked import TORCH
 
     assert set(TORCH) == {*TORCH_SCHEDULES}
 
@@ -106,6 +122,7 @@ def test_per_epoch(tiny_trainer: TinyTrainer) -> None:
     assert rates.steps == pytest.approx([0.1] * 4 + [0.01] * 4 + [0.001] * 2)
 
 
+@pytest.mark.parity("B3")
 def test_over_repeated_fits_a_schedule_of_its_own_length_goes_on(tiny_trainer: TinyTrainer) -> None:
     together = rates_of(tiny_trainer, LR("StepLR", step_size=3), {"epochs": 4}, batches=2)
     one_by_one = rates_of(tiny_trainer, LR("StepLR", step_size=3), *[{"epochs": 1}] * 4, batches=2)
@@ -141,7 +158,19 @@ def test_the_row_has_the_rate_of_the_last_step(tiny_trainer: TinyTrainer) -> Non
         ({"schedule": "StepLR", "stepsize": 3}, "schedule 'StepLR' has no option 'stepsize' .*; did you mean 'step_size'"),
         ({"schedul": "StepLR"}, "schedule 'cosine' has no option 'schedul'; did you mean 'schedule'"),
         ({"warmup": -1}, "warmup must not be negative"),
-        ({"every": "epoch"}, "the schedule 'cosine' count steps: leave out every=epoch"),
+        ({"schedule": "OneCycleLR", "max_lr": 0.1, "warmup": 5}, "OneCycleLR rises by itself: leave out warmup"),
+        ({"schedule": "linear 5 weeks"}, "cannot read the length '5 weeks'; write '100 steps', '2 epochs' or '10 %'"),
+        ({"schedule": ["linear", "cosine"]}, "only the last phase can do without a length"),
+        ({"schedule": ["linear 60 %", "cosine 50 %"]}, "the phases take 110 % of the run"),
+        ({"schedule": []}, "there is no phase"),
+        ({"schedule": "linear end=low"}, "option 'end' of 'linear' must be a number, not 'low'"),
+        ({"schedule": "linear stop=1"}, r"schedule 'linear' has no option 'stop' \(options: start, end\)"),
+        ({"schedule": "exponential end=0"}, "'exponential' needs start and end above 0"),
+        ({"schedule": "time-decay", "end": 2.0}, "'time-decay' falls: its end must be above 0 and below its start, not 2 after 1"),
+        ({"schedule": "one-cycle", "rise": 1.0}, "rise of 'one-cycle' must be between 0 and 1, not 1"),
+        ({"schedule": "cosine end=-1"}, "end of 'cosine' must not be negative, but is -1"),
+        ({"schedule": ["constant 5 epochs", "StepLR"]}, "no schedule 'StepLR' .*; for several schedulers of torch pass a SequentialLR"),
+        ({"schedule": "constant 10 steps", "every": "epoch"}, "with every=epoch phases are counted in epochs"),
     ],
 )
 def test_mistakes(options: dict[str, Any], message: str) -> None:
@@ -151,13 +180,13 @@ def test_mistakes(options: dict[str, Any], message: str) -> None:
 
 def test_cosine_needs_to_know_the_length(tiny_trainer: TinyTrainer) -> None:
     trainer = tiny_trainer(plugins=["lr"], train_data=iter(tiny_batches(2)))
-    with pytest.raises(FitError, match="the learning rate cannot be sized from the run, whose length is unknown"):
+    with pytest.raises(FitError, match="the schedule of lr cannot be sized from the run, whose length is unknown"):
         trainer.fit(epochs=1)
 
 
 def test_schedules_are_functions_of_the_step() -> None:
-    assert [constant()(i) for i in (0, 9)] == [1, 1]
+    assert [constant(5)(i) for i in (0, 9)] == [1, 1]
     assert [round(cosine(4)(i), 4) for i in range(6)] == [1.0, 0.8536, 0.5, 0.1464, 0.0, 0.0]
     assert [warm_up(3)(i) for i in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
     assert [warm_up(0)(i) for i in range(2)] == [1.0, 1.0]
-    assert [after(warm_up(1), 1, cosine(2))(i) for i in range(4)] == pytest.approx([0.5, 1.0, 0.5, 0.0])
+    assert [in_a_row([(warm_up(1), 1)], cosine(2))(i) for i in range(4)] == pytest.approx([0.5, 1.0, 0.5, 0.0])

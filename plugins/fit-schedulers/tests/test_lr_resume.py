@@ -12,7 +12,7 @@ import torch
 from fit_core import Trainer, hookimpl
 from fit_core.testing import tiny_batches, tiny_trainer
 from fit_schedulers import LR
-from fit_schedulers.lr import TORCH
+from fit_schedulers.walked import TORCH
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "StepLR": {"step_size": 3},
@@ -23,12 +23,24 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "CyclicLR": {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3},
     "OneCycleLR": {"max_lr": 0.1, "total_steps": 30},
 }
+
+
+def one_over(step: int) -> float:
+    return 1 / (1 + step)
+
+
 CASES = [
     *[{"schedule": name, **OPTIONS.get(name, {})} for name in TORCH],
     {"schedule": "StepLR", "step_size": 2, "warmup": 3},
     {"schedule": "StepLR", "step_size": 1, "every": "epoch"},
     {"schedule": "cosine", "warmup": 0.25},
     {"schedule": "constant", "warmup": 4},
+    {"schedule": "cosine", "every": "epoch", "warmup": 7},
+    {"schedule": ["linear 20 % start=0.1 end=1", "constant 6 steps", "polynomial end=0.01"]},
+    {"schedule": "one-cycle"},
+    {"schedule": "inverse-sqrt", "warmup": 0.1},
+    {"schedule": "OneCycleLR", "max_lr": 0.2},
+    {"schedule": one_over},
 ]
 
 
@@ -61,7 +73,7 @@ def trained(folder: Path, case: dict[str, Any], batch: int, **length: Any) -> tu
     return trainer, rates.rates
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case.values()))[:40])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(str(getattr(value, "__name__", value)) for value in case.values())[:40])
 def test_a_schedule_goes_on(case: dict[str, Any], tmp_path: Path) -> None:
     for batch in (4, 5, 8):
         whole, rates = trained(tmp_path / "saved", case, batch, epochs=4)

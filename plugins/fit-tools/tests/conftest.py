@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fit_core.testing import run_fit
+from fit_core.testing import ForkServer, run_fit
 
 SCRIPT = """
 import os, signal, subprocess, sys
@@ -43,14 +43,14 @@ def build_trainer(lr: float = 0.1, at_the_end: str = "look", epochs: int = 3):
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> Path:
     """A folder with runs that ended in different ways."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "script.py").write_text(SCRIPT)
     ends = {"look": 0, "kill": -9, "fail": 1}
     for lr, (end, code) in zip((0.1, 0.3, 0.1), ends.items(), strict=True):
         words = ["--run-dir", f"runs/script/{end}", "--seed", "5", "--lr", str(lr), "--at-the-end", end]
-        done = run_fit("train", "script.py", *words, cwd=folder)
+        done = run_fit("train", "script.py", *words, cwd=folder, server=fork_server)
         assert done.code == code, done.stderr
         (folder / "script.py").write_text(SCRIPT.replace("lr=lr", "lr=lr, momentum=0"))
     return folder

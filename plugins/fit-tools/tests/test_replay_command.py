@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from fit_core.cli import main
-from fit_core.testing import run_fit
+from fit_core.testing import Outcome
 from fit_tools.found import run_at
 from fit_tools.history import rows_in
 from fit_tools.replay import directions, moments, steps_per_epoch, times, validation
@@ -112,7 +113,7 @@ def test_a_mistake_is_one_line(name: str, runs: Path, capsys: pytest.CaptureFixt
     assert line.startswith(f"fit: {expected}")
 
 
-def test_the_command_as_a_process(runs: Path) -> None:
+def test_the_command_as_a_process(runs: Path, run_fit: Callable[..., Outcome]) -> None:
     done = run_fit("replay", "runs/script/kill", cwd=runs)
     assert done.code == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2, "what its last checkpoint has"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fit_core import FitError
-from fit_core.testing import TINY_SCRIPT, Outcome, run_fit
+from fit_core.testing import TINY_SCRIPT, ForkServer, Outcome, run_fit
 from fit_tools.verify import seed_in, steps_of
 
 HEAD = """
@@ -127,13 +127,19 @@ def build_trainer():
 """
 
 
-def verify(folder: Path, source: str, *arguments: str) -> Outcome:
-    (folder / "script.py").write_text(HEAD + textwrap.dedent(source))
-    return run_fit("verify-resume", "script.py", *arguments, cwd=folder)
+@pytest.fixture
+def verify(tmp_path: Path, fork_server: ForkServer) -> Callable[..., Outcome]:
+    """Run `fit verify-resume` on a script. The processes that it compares it starts itself."""
+
+    def verify(source: str, *arguments: str) -> Outcome:
+        (tmp_path / "script.py").write_text(HEAD + textwrap.dedent(source))
+        return run_fit("verify-resume", "script.py", *arguments, cwd=tmp_path, server=fork_server)
+
+    return verify
 
 
-def test_a_good_script_is_equal(tmp_path: Path) -> None:
-    done = verify(tmp_path, GOOD, "--width", "6", "--accumulate", "4", "-p", "no:console", "--limit-batches", "5", "-j", "2")
+def test_a_good_script_is_equal(tmp_path: Path, verify: Callable[..., Outcome]) -> None:
+    done = verify(GOOD, "--width", "6", "--accumulate", "4", "-p", "no:console", "--limit-batches", "5", "-j", "2")
     assert (done.code, done.stderr) == (0, "")
     whole, *points, result = done.stdout.splitlines()
     assert re.fullmatch(r"whole run: 2 epochs, 4 steps, seed \d+", whole)
@@ -155,9 +161,9 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_defect_is_found_and_named(name: str, tmp_path: Path) -> None:
+def test_a_defect_is_found_and_named(name: str, tmp_path: Path, verify: Callable[..., Outcome]) -> None:
     source, *expected = BAD[name]
-    done = verify(tmp_path, source, "--at", "8")
+    done = verify(source, "--at", "8")
     assert done.code == 1, done.stderr
     first, outside, causes, *rest = done.stdout.splitlines()[1:]
     assert first.startswith("step 8 (in epoch 2, batch 2): the resumed run differs first in epoch 2, batch 3 (step 9): ")
@@ -170,15 +176,15 @@ def test_a_defect_is_found_and_named(name: str, tmp_path: Path) -> None:
     assert rest[-1].startswith("1 of 1 resumed runs differ (")
 
 
-def test_a_run_that_is_not_the_same_twice(tmp_path: Path) -> None:
-    done = verify(tmp_path, HASHING, "--at", "1", "--steps", "3")
+def test_a_run_that_is_not_the_same_twice(tmp_path: Path, verify: Callable[..., Outcome]) -> None:
+    done = verify(HASHING, "--at", "1", "--steps", "3")
     assert done.code == 1, done.stderr
     assert "step 1 (in epoch 1, batch 1): two runs from the beginning differ first in epoch 1, batch 1 (step 1): model " in done.stdout
     assert "(PYTHONHASHSEED)" in done.stdout
 
 
-def test_a_script_that_fails(tmp_path: Path) -> None:
-    done = verify(tmp_path, FAILING)
+def test_a_script_that_fails(tmp_path: Path, verify: Callable[..., Outcome]) -> None:
+    done = verify(FAILING)
     assert (done.code, done.stdout) == (1, "")
     assert "mat1 and mat2 shapes cannot be multiplied" in done.stderr
     last = done.stderr.splitlines()[-1]

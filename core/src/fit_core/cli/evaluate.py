@@ -27,10 +27,10 @@ def evaluate(run: ScriptRun) -> None:
     from fit_core.feeding import several
 
     name = run.values["data"]
-    data = trained(run, name)
-    sets = several(data) if name == "val" else {f"{name}_": data}
     values: dict[str, float] = {}
     with run.trainer:
+        data = trained(run, name)
+        sets = several(data) if name == "val" else {f"{name}_": data}
         for prefix, one in sets.items():
             values |= run.trainer.evaluate(one, prefix=prefix, limit_batches=run.values["limit_batches"])
     if run.values["format"] == "json":
@@ -51,8 +51,10 @@ def trained(run: ScriptRun, name: str) -> Any:
     if run.checkpoint is None:
         click.echo("fit: no --checkpoint: the model is as build_trainer() made it", err=True)
     else:
+        from fit_core.resuming import make_ready
         from fit_core.saving import load_plugins, load_weights
 
+        make_ready(run.trainer, updates=False)  # a plugin may put another model in
         load_weights(run.trainer, run.checkpoint)
         load_plugins(run.trainer, run.checkpoint)
     return data

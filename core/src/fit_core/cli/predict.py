@@ -35,12 +35,12 @@ def predict(run: ScriptRun) -> None:
     output = run.values["output"]
     if output.suffix not in SUFFIXES:
         raise FitError(f"cannot tell the format of {str(output)!r}; name it *.npy (one tensor) or *.pt (any nesting)")
-    data = trained(run, run.values["data"])
-    if isinstance(data, dict) and run.values["data"] == "val" and len(several(data)) > 1:
-        raise FitError(
-            f"val_data has several sets ({', '.join(data)}), and predict takes one; choose --data test, or one set in the script"
-        )
     with run.trainer:
+        data = trained(run, run.values["data"])
+        if isinstance(data, dict) and run.values["data"] == "val" and len(several(data)) > 1:
+            raise FitError(
+                f"val_data has several sets ({', '.join(data)}), and predict takes one; choose --data test, or one set in the script"
+            )
         outputs = run.trainer.predict(data, limit_batches=run.values["limit_batches"])
     click.echo(f"{write(outputs, output)} in {output}")
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fit_core.testing.conformance import CHECKS, CheckFailed, check_plugin, failures
     from fit_core.testing.differences import Difference, compare_runs, first_difference
+    from fit_core.testing.fork_server import ForkServer
     from fit_core.testing.kit import TINY_SCRIPT, HookCalls, Outcome, record_hooks, run_fit, run_script, tiny_batches, tiny_trainer
     from fit_core.testing.points import Point
     from fit_core.testing.recorder import Recorder
@@ -29,6 +30,7 @@ __all__ = [
     "TINY_SCRIPT",
     "CheckFailed",
     "Difference",
+    "ForkServer",
     "HookCalls",
     "Outcome",
     "Point",
@@ -49,6 +51,7 @@ __all__ = [
 _HOMES = {
     "conformance": ("CHECKS", "CheckFailed", "check_plugin", "failures"),
     "differences": ("Difference", "compare_runs", "first_difference"),
+    "fork_server": ("ForkServer",),
     "kit": ("TINY_SCRIPT", "HookCalls", "Outcome", "record_hooks", "run_fit", "run_script", "tiny_batches", "tiny_trainer"),
     "points": ("Point",),
     "recorder": ("Recorder",),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 
@@ -39,7 +40,9 @@ class Autocast:
         with self._context(state):  # terms of a loss may call the model's parts again
             return (yield)
 
-    def _context(self, state: State) -> Any:
+    def _context(self, state: State) -> AbstractContextManager[object]:
         if self.dtype == torch.float16 and state.device.type == "cpu":
             raise FitError("fp16 on the CPU has the range of fp16 and the speed of float32; use dtype=bf16")
+        if state.device.type == "meta":  # where nothing is computed, and torch has no autocast
+            return nullcontext()
         return torch.autocast(state.device.type, self.dtype)

@@ -1,6 +1,15 @@
-"""The bundle `mixed-precision`."""
+"""The bundles `device` and `mixed-precision`."""
 
 from typing import Any, Literal
+
+
+def device(device: str = "auto") -> list[tuple[str, dict[str, Any]]]:
+    """Train on the accelerator if there is one, and fetch batches to it ahead; say what memory was used for.
+
+    Args:
+        device: "auto", "cpu", "cuda", "cuda:1", "mps" or "meta", as for `placement`.
+    """
+    return [("placement", {"device": device}), ("prefetch", {}), ("memory-summary", {})]
 
 
 def mixed_precision(dtype: Literal["bf16", "fp16"] = "bf16") -> list[tuple[str, dict[str, Any]]]:

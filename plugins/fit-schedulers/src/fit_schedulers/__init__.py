@@ -2,7 +2,10 @@
 
 from fit_schedulers.early_stopping import EarlyStopping
 from fit_schedulers.lr import LR
+from fit_schedulers.lr_finder import LRFinder
+from fit_schedulers.phases import Length, Phase
 from fit_schedulers.plateau import Plateau
+from fit_schedulers.scheduled_value import ScheduledValue
 from fit_schedulers.stopping import StopAfter, StopAt
 
-__all__ = ["LR", "EarlyStopping", "Plateau", "StopAfter", "StopAt"]
+__all__ = ["LR", "EarlyStopping", "LRFinder", "Length", "Phase", "Plateau", "ScheduledValue", "StopAfter", "StopAt"]

@@ -1,24 +1,60 @@
-"""Schedules as functions of the step: factors that a learning rate is multiplied with."""
+"""Schedules as functions: of how many steps are done, to the factor that a value is multiplied with.
+
+Each goes from `start` to `end` in `steps` steps, and stays there; step number `steps`, counted from 0, would be made with `end`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Schedule = Callable[[int], float]
+Shape = Callable[[float], float]
+"""How much of the way from start to end is left at a part of the time: 1 at 0, and 0 at 1."""
 
 
-def constant() -> Schedule:
-    """Stay at 1."""
-    return lambda _: 1.0
+def constant(steps: int, start: float = 1.0) -> Schedule:
+    """Stay at `start`."""
+    del steps
+    return lambda _: start
 
 
-def cosine(steps: int) -> Schedule:
-    """Fall from 1 to 0 along half a cosine, so that step number `steps`, counted from 0, would be made with 0.
+def linear(steps: int, start: float = 1.0, end: float = 0.0) -> Schedule:
+    """Go along a straight line."""
+    return _between(steps, start, end, lambda done: 1 - done)
 
-    Loshchilov and Hutter 2017 (SGDR), eq. 5 with one period and no lower bound.
-    """
-    return lambda step: 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
+
+def cosine(steps: int, start: float = 1.0, end: float = 0.0) -> Schedule:
+    """Go along half a cosine (Loshchilov and Hutter 2017, SGDR, eq. 5 with one period)."""
+    return _between(steps, start, end, lambda done: 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def polynomial(steps: int, start: float = 1.0, end: float = 0.0, power: float = 2.0) -> Schedule:
+    """Go along a power of the time that is left."""
+    return _between(steps, start, end, lambda done: (1 - done) ** power)
+
+
+def exponential(steps: int, start: float = 1.0, end: float = 0.01) -> Schedule:
+    """Multiply with the same number at every step; neither end may be 0."""
+    return _held(steps, end, lambda step: start * (end / start) ** (step / steps))
+
+
+def inverse_sqrt(steps: int, start: float = 1.0, end: float = 0.1) -> Schedule:
+    """Fall as one over the root of the time: start * sqrt(s / (s + step)), with the s that leads to `end` (Vaswani et al. 2017, eq. 3)."""
+    scale = steps * end**2 / (start**2 - end**2)
+    return _held(steps, end, lambda step: start * math.sqrt(scale / (scale + step)))
+
+
+def time_decay(steps: int, start: float = 1.0, end: float = 0.1) -> Schedule:
+    """Fall as one over the time: start / (1 + d * step), with the d that leads to `end`."""
+    decay = (start / end - 1) / steps
+    return _held(steps, end, lambda step: start / (1 + decay * step))
+
+
+def one_cycle(steps: int, start: float = 0.04, peak: float = 1.0, end: float = 4e-6, rise: float = 0.3) -> Schedule:
+    """Rise to `peak` in the part `rise` of the time, and fall to `end`, along half cosines (Smith and Topin 2018)."""
+    up = max(round(rise * steps), 1)
+    return in_a_row([(cosine(up, start, peak), up)], cosine(max(steps - up, 1), peak, end))
 
 
 def warm_up(steps: int) -> Schedule:
@@ -26,6 +62,22 @@ def warm_up(steps: int) -> Schedule:
     return lambda step: min((step + 1) / (steps + 1), 1.0)
 
 
-def after(first: Schedule, steps: int, then: Schedule) -> Schedule:
-    """Follow one schedule for a number of steps, then another from its beginning."""
-    return lambda step: first(step) if step < steps else then(step - steps)
+def in_a_row(parts: Sequence[tuple[Schedule, int]], last: Schedule) -> Schedule:
+    """Follow schedules for so many steps each, then the last one, each from its own beginning."""
+
+    def at(step: int) -> float:
+        for schedule, steps in parts:
+            if step < steps:
+                return schedule(step)
+            step -= steps
+        return last(step)
+
+    return at
+
+
+def _between(steps: int, start: float, end: float, shape: Shape) -> Schedule:
+    return lambda step: end + (start - end) * shape(min(step / steps, 1.0))
+
+
+def _held(steps: int, end: float, schedule: Schedule) -> Schedule:
+    return lambda step: schedule(step) if step < steps else end
