@@ -91,6 +91,7 @@ def full(session: nox.Session) -> None:
     session.run("tox", "-m", "matrix", external=True)
     session.run("tox", "--", "tests/test_pairs.py", env={"FIT_PAIRS": "all"}, external=True)
     _kill(session, 25)
+    session.notify("pictures")
     session.notify("wheels")
     session.notify("servers")
 
@@ -112,6 +113,14 @@ def servers(session: nox.Session) -> None:
     vis = ROOT / "plugins" / "fit-vis"
     paths = {"PYTHONPATH": f"{vis / 'servers'}:{vis / 'tests'}", "OMP_NUM_THREADS": "1"}
     session.run("pytest", str(vis / "servers"), *session.posargs, env=paths)
+
+
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Make the pictures of the documentation from real runs, into docs/pictures/, and look whether each shows something."""
+    editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
+    session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable, "scikit-learn")
+    session.run("python", "docs/pictures.py", "docs/pictures", env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session(python=False)
@@ -144,5 +153,5 @@ def bench(session: nox.Session) -> None:
     """Measure what fit adds to a step and to data, as ratios to plain loops and loaders, and what fit-device's plugins give."""
     editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
     session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable, "scikit-learn", "torchmetrics", "visdom", env=BUILDS)
-    for file in ("step.py", "resume.py", "metrics.py", "logs.py", "device.py", "vis.py"):
+    for file in ("step.py", "resume.py", "metrics.py", "logs.py", "device.py", "vis.py", "inside.py"):
         session.run("python", f"benchmarks/{file}", env={"OMP_NUM_THREADS": "1"})
