@@ -53,7 +53,7 @@ def test_numbers_are_kept_exactly(tmp_path: Path) -> None:
         tmp_path,
         matrix=items.Heatmap(values, ("a", "b"), row_title="truth"),
         weights=items.Histogram(torch.tensor([0.0, 1.0, 1.0, float("nan")]), bins=2),
-        points=items.Scatter(torch.tensor([[0.5, 1.0]]), ["a"]),
+        points=items.Scatter(torch.tensor([[0.5, 1.0]]), ["a"], ["width", "height"]),
         best=items.Table(["name", "loss"], [["a|b", torch.tensor(0.25)], ["c", None]]),
         noise=items.Images(torch.rand(2, 1, 8, 8), ["one", "two"]),
     )
@@ -67,7 +67,7 @@ def test_numbers_are_kept_exactly(tmp_path: Path) -> None:
             "column_title": "",
         },
         "weights": {"counts": [1, 2], "edges": [0.0, 0.5, 1.0], "not_finite": 1},
-        "points": {"points": [[0.5, 1.0]], "labels": ["a"]},
+        "points": {"points": [[0.5, 1.0]], "labels": ["a"], "axis_titles": ["width", "height"]},
         "best": {"columns": ["name", "loss"], "rows": [["a|b", 0.25], ["c", None]]},
         "noise": {"captions": ["one", "two"]},
     }
@@ -186,6 +186,7 @@ WRONG: dict[str, tuple[items.Item, str]] = {
     "row names": (items.Heatmap(torch.rand(2, 3), ["a"]), "there are 1 row_names for 2 of them"),
     "points": (items.Scatter(torch.rand(5, 4)), "points must be (count, 2) or (count, 3), not (5, 4)"),
     "labels": (items.Scatter(torch.rand(5, 2), torch.arange(4)), "there are 4 labels for 5 of them"),
+    "axes": (items.Scatter(torch.rand(5, 2), axis_titles=["x"]), "there are 1 axis_titles for 2 of them"),
     "table": (items.Table(["a", "b"], [[1, 2], [3]]), "row 1 has 1 values for 2 columns"),
     "vectors": (items.Embedding(torch.rand(3)), "vectors must be (count, dimensions), not (3,)"),
     "pictures": (items.Embedding(torch.rand(3, 2), pictures=torch.rand(2, 1, 4, 4)), "there are 2 pictures for 3 of them"),

@@ -180,7 +180,7 @@ def test_items_have_a_window_of_their_name(server: Server, tmp_path: Path) -> No
         weights=items.Histogram(torch.tensor([0.0, 1.0, 1.0, float("nan")]).bfloat16(), bins=2),
         matrix=items.Heatmap(torch.tensor([[1.0, 2.0], [float("nan"), float("inf")]]), ("a", "b"), ("c", "c"), "truth", "prediction"),
         points=items.Scatter(torch.tensor([[0.0, 1.0], [2.0, 3.0], [float("nan"), 1.0]]), ["a", "b", "b"]),
-        space=items.Scatter(torch.rand(4, 3)),
+        space=items.Scatter(torch.rand(4, 3), axis_titles=["x", "y", "z"]),
         none=items.Scatter(torch.full((2, 2), float("nan"))),
         words=items.Text("# <One>\n"),
         best=items.Table(["name", "loss"], [["<a>", 0.5]]),

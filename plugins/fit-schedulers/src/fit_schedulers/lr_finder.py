@@ -87,7 +87,7 @@ class LRFinder:
         result = self.result
         assert result is not None
         points = [[math.log10(rate), loss] for rate, loss in zip(result.rates, result.losses, strict=True) if math.isfinite(loss)]
-        trainer.show("lr-finder", lambda: Scatter(torch.tensor(points)))
+        trainer.show("lr-finder", lambda: Scatter(torch.tensor(points), axis_titles=["log10 of the learning rate", "loss"]))
         trainer.show("lr-finder-table", lambda: Table(["lr", "loss"], list(zip(result.rates, result.losses, strict=True))))
         if not trainer.quiet:
             there = f"the rate is {float(update.next_lr):.3g}"

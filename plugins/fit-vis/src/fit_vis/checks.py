@@ -37,9 +37,10 @@ def _wrong(item: items.Item) -> str | None:
             if values.ndim != 2 or not values.numel():
                 return f"values must be (rows, columns), not {_shape(values)}"
             return _count("row_names", row_names, values.shape[0]) or _count("column_names", column_names, values.shape[1])
-        case items.Scatter(points, labels):
-            flat = points.ndim == 2 and points.shape[1] in (2, 3)
-            return _count("labels", labels, len(points)) if flat else f"points must be (count, 2) or (count, 3), not {_shape(points)}"
+        case items.Scatter(points, labels, titles):
+            if points.ndim != 2 or points.shape[1] not in (2, 3):
+                return f"points must be (count, 2) or (count, 3), not {_shape(points)}"
+            return _count("labels", labels, len(points)) or _count("axis_titles", titles, points.shape[1])
         case items.Table(columns, rows):
             ragged = next((number for number, row in enumerate(rows) if len(row) != len(columns)), None)
             return None if ragged is None else f"row {ragged} has {len(rows[ragged])} values for {len(columns)} columns"

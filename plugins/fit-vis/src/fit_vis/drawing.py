@@ -51,7 +51,7 @@ def picture(item: items.Item) -> Pixels | None:
         case items.Heatmap():
             return rasterised(heatmap(item))
         case items.Scatter():
-            return rasterised(scatter(item.points, item.labels))
+            return rasterised(scatter(item.points, item.labels, item.axis_titles))
         case items.Embedding():
             return rasterised(embedding(item.vectors, item.labels))
 

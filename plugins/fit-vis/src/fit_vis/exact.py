@@ -30,7 +30,7 @@ def exact(item: items.Item) -> dict[str, Any] | None:
                 "column_title": item.column_title,
             }
         case items.Scatter():
-            return {"points": plain(item.points), "labels": plain(item.labels)}
+            return {"points": plain(item.points), "labels": plain(item.labels), "axis_titles": list(item.axis_titles)}
         case items.Table():
             return {"columns": list(item.columns), "rows": plain(item.rows)}
         case _:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 CATEGORIES = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
 """For kinds of things, the most different ones first (Okabe and Ito 2008, https://jfly.uni-koeln.de/color)."""
+LINES = (*(colour for colour in CATEGORIES if colour != "#F0E442"), "#999999")
+"""For thin lines on white, on which yellow is hard to see: grey is in its place."""
 MARKERS = "osD^vPX*"
 """Shapes that go with the colours when there are more kinds than colours."""
 MAP = "viridis"

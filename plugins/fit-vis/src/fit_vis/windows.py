@@ -103,8 +103,8 @@ class Windows:
                 return client.bar(counts, (edges[:-1] + edges[1:]) / 2, win=name, opts=opts | {"ylabel": "values"})
             case items.Heatmap():
                 return self._heatmap(name, item, opts)
-            case items.Scatter(points, labels):
-                return self._scatter(name, points, labels, opts)
+            case items.Scatter(points, labels, titles):
+                return self._scatter(name, points, labels, opts | dict(zip(("xlabel", "ylabel", "zlabel"), titles, strict=False)))
             case items.Embedding(vectors, labels):
                 axes = {"xlabel": "first principal component", "ylabel": "second principal component"}
                 return self._scatter(name, flattened(vectors), labels, opts | axes)

@@ -1,4 +1,4 @@
-"""How figures look: colours that the colour-blind can tell apart, no pyplot, nothing global."""
+"""How figures look: no pyplot, nothing global."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-"""The palette of Okabe and Ito (2008), the strong ones first; grey is in the place of its yellow, which is hard to see on white."""
+from fit_vis.palette import LINES, shortened
+
 DASHES = ("-", "--", ":", "-.")
 GREY = "#666666"
 Place = Literal["best", "lower left", "lower right"]
@@ -16,12 +16,12 @@ Place = Literal["best", "lower left", "lower right"]
 
 def colour(index: int) -> str:
     """Return a colour for the curve of this number."""
-    return COLOURS[index % len(COLOURS)]
+    return LINES[index % len(LINES)]
 
 
 def dash(index: int) -> str:
     """Return a dash for the curve of this number: the first eight are solid, so that no two look alike."""
-    return DASHES[index // len(COLOURS) % len(DASHES)]
+    return DASHES[index // len(LINES) % len(DASHES)]
 
 
 def new_figure(panels: int = 1, columns: int = 3, size: tuple[float, float] = (4.4, 3.2)) -> tuple[Figure, list[Axes]]:
@@ -53,8 +53,7 @@ def label(axes: Axes, title: str, x: str, y: str) -> None:
 
 def plain(text: str, most: int = 80) -> str:
     """Return text that is shown as it is, without its middle if it is too long: a dollar sign begins no formula."""
-    end = most // 2
-    return (text if len(text) <= most else f"{text[: most - end - 1]}…{text[-end:]}").replace("$", r"\$")
+    return shortened(text, most).replace("$", r"\$")
 
 
 def legend(axes: Axes, place: Place = "best") -> None:
