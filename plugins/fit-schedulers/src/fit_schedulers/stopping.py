@@ -55,10 +55,10 @@ class StopAfter:
 
     name = "stop-after"
 
-    def __init__(self, time: Every) -> None:
-        if not time.timed:
+    def __init__(self, time: Every | str) -> None:
+        self.time = Every(time) if isinstance(time, str) else time
+        if not self.time.timed:
             raise FitError(f"stop-after needs a time, such as '2 h' or '30 minutes', not '{time}'")
-        self.time = time
         self._spent = self._began = 0.0
 
     @hookimpl
