@@ -1,4 +1,4 @@
-"""What a review has found: each of these was wrong once."""
+"""What a review has found, and a few things that it has tried in vain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, Adagrad, lr_scheduler
+from torch.optim import LBFGS, SGD, Adagrad, lr_scheduler
 
 from fit_core import FitError, State, Trainer, hookimpl
 from fit_core.explain import said_of_run
@@ -137,6 +137,23 @@ def test_schedules_go_on_after_a_rehearsal_in_the_midst(batch: int, ready: bool)
         return seen.rates, penalty.weights
 
     assert trained(Rehearses(batch)) == trained()
+
+
+def test_a_search_makes_a_step_with_each_rate_of_an_optimizer_with_a_closure_too() -> None:
+    """LBFGS evaluates the batch several times in a step, and reads its rate before the first."""
+    seen: list[float] = []
+
+    class Rate(LBFGS):
+        def step(self, closure: Any) -> Any:
+            seen.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    finder = LRFinder(steps=20, max_lr=0.1)
+    data = tiny_batches(10)
+    tiny_trainer(plugins=[finder], optimizer=partial(Rate, lr=1.0, max_iter=3), train_data=data, val_data=None).fit(steps=1)
+    assert finder.result is not None
+    assert seen[:-1] == list(finder.result.rates)
+    assert seen[-1] == 1.0
 
 
 # ------------------------------------------------------------------------------------------------------ longer runs
