@@ -299,6 +299,12 @@ def test_a_time_may_be_text() -> None:
     assert StopAfter("2 h").time.timed
 
 
+def test_the_time_after_a_run_is_not_counted() -> None:
+    plugin = StopAfter("1 h")
+    tiny_trainer(plugins=[plugin]).fit(epochs=1)
+    assert plugin.state_dict() == plugin.state_dict()
+
+
 def test_one_group_needs_no_list() -> None:
     assert rates_of(LR("linear", groups=0)) == rates_of(LR("linear", groups=[0])) == rates_of("lr:schedule=linear,groups=[0]")
 

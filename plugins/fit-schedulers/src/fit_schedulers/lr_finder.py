@@ -28,7 +28,8 @@ class LRFinder:
         min_lr: the first rate, of the first parameter group; others keep their ratio to it.
         max_lr: the last one, if the loss does not grow far before.
         steps: how many rates.
-        apply: train with the rate that was found; if none was, with the one there is.
+        apply: train with the rate that was found; if none was, with the one there is. A schedule that has rates of its own
+            (`max_lr` of OneCycleLR, a ready LambdaLR) keeps those.
         only: end the run before its first epoch.
         update: whose rate it is; needed if there are several.
 
