@@ -56,11 +56,12 @@ class Reinforce:
         returns = alive.flip(0).cumsum(0).flip(0)  # the steps that are left, at each step
         usual = returns.sum(1, keepdim=True) / alive.sum(1, keepdim=True).clamp_min(1)  # of carts that are up then
         state.inputs, state.targets = seen, (done, (returns - usual) * alive)
+        state.weight = len(alive[0])  # the loss is a mean over episodes
         trainer.forward()
         trainer.compute_loss()
         trainer.backward()
         trainer.maybe_step()
-        trainer.record("length", alive.sum(0).mean())
+        trainer.record("length", alive.sum(0).mean(), weight=state.weight)
         return True
 
     @hookimpl

@@ -25,33 +25,45 @@ class SAM:
     @hookimpl
     def run_update(self, trainer: Trainer, state: State) -> bool:
         assert state.update is not None
-        self.gradients(trainer)
-        here, outputs, params = state.loss, state.outputs, state.update.params
-        uphill = climb(params, self.rho)
-        state.update.zero_grad()
-        self.gradients(trainer)
+        params = state.update.params
+        earlier = taken(params)  # of the batches before, if a step is made of several
+        self.look(trainer)
+        loss, outputs = state.loss, state.outputs
+        here = climb(params, taken(params), self.rho)
+        self.look(trainer)
         with torch.no_grad():
-            torch._foreach_sub_(params, uphill)
-        trainer.record("sharpness", (state.loss - here).detach())
-        state.loss, state.outputs = here, outputs
+            torch._foreach_copy_(params, here)
+        for p, gradient in zip(params, earlier, strict=True):
+            if gradient is not None:
+                p.grad = gradient if p.grad is None else p.grad + gradient
+        trainer.record("sharpness", (state.loss - loss).detach())
+        state.loss, state.outputs = loss, outputs
         trainer.maybe_step()
         return True
 
-    def gradients(self, trainer: Trainer) -> None:
+    def look(self, trainer: Trainer) -> None:
         """Compute the gradients of the batch where the parameters are now."""
         trainer.forward()
         trainer.compute_loss()
         trainer.backward()
 
 
+def taken(params: list[Tensor]) -> list[Tensor | None]:
+    """Return the gradients, and leave none."""
+    gradients = [p.grad for p in params]
+    for p in params:
+        p.grad = None
+    return gradients
+
+
 @torch.no_grad()
-def climb(params: list[Tensor], rho: float) -> list[Tensor]:
-    """Move parameters along their gradients, by a distance of rho; return how far each was moved."""
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
-    norm = torch.nn.utils.get_total_norm(gradients)
-    uphill = list(torch._foreach_mul(gradients, rho / (norm + 1e-12)))
-    torch._foreach_add_(params, uphill)
-    return uphill
+def climb(params: list[Tensor], gradients: list[Tensor | None], rho: float) -> list[Tensor]:
+    """Move parameters along their gradients, by a distance of rho; return where they were."""
+    here = [p.clone() for p in params]
+    uphill = [torch.zeros_like(p) if gradient is None else gradient for p, gradient in zip(params, gradients, strict=True)]
+    norm = torch.nn.utils.get_total_norm(uphill)
+    torch._foreach_add_(params, torch._foreach_mul(uphill, rho / (norm + 1e-12)))
+    return here
 
 
 def build_trainer(lr: float = 0.1, rho: float = 0.1, epochs: int = 40) -> Trainer:
