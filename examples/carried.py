@@ -1,6 +1,6 @@
 """Truncated back-propagation through time: gradients end with a window of eight steps, memory goes on into the next.
 
-fit train examples/carried.py --no-carry
+fit train examples/carried.py --plugins logging
 """
 
 from functools import partial

@@ -1,6 +1,6 @@
 """Projected descent: the online problem on which Adam goes to the worst point there is, and AMSGrad to the best.
 
-fit train examples/projected.py --no-amsgrad
+fit train examples/projected.py
 """
 
 from functools import partial

@@ -66,8 +66,8 @@ class Reinforce:
 
     @hookimpl
     def eval_step(self, trainer: Trainer, state: State) -> bool:
-        state.outputs = alive = play(state.model, state.inputs, None)[2]
-        trainer.record("length", alive.sum(0).mean(), weight=len(state.inputs))
+        state.outputs = play(state.model, state.inputs, None)[2].sum(0)  # the length of each episode
+        trainer.record("length", state.outputs.mean(), weight=len(state.inputs))
         return True
 
 

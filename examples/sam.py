@@ -1,6 +1,6 @@
 """Sharpness-aware minimisation, by replacing `run_update`: each step uses the gradient from the worst place nearby.
 
-fit train examples/sam.py --rho 0
+fit train examples/sam.py --plugins logging
 """
 
 from functools import partial
