@@ -9,7 +9,6 @@ import os
 import re
 import shlex
 import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,9 +105,11 @@ def test_what_pages_show_is_in_the_examples(page: Path) -> None:
         name, shown = block.split("\n", 1)
         path = ROOT / name.removeprefix("# ")
         assert path.parent == ROOT / "examples", f"{page.name}: a block begins with `# examples/NAME.py`, not {name!r}"
-        source = textwrap.dedent(path.read_text())
+        source, place = path.read_text(), 0
         for part in re.split(r"^ *\.\.\.\n", shown, flags=re.MULTILINE):
-            assert re.search(pattern(part), source, re.MULTILINE), f"{page.name} shows what {path.name} does not have:\n{part}"
+            found = re.compile(pattern(part), re.MULTILINE).search(source, place)
+            assert found, f"{page.name} shows what {path.name} does not have:\n{part}"
+            place = found.end()
 
 
 def pattern(part: str) -> str:
