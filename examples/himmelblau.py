@@ -34,11 +34,11 @@ class Points(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.places = nn.ParameterDict({name: nn.Parameter(torch.tensor([-0.5, -1.0])) for name in OPTIMIZERS})
+        self.places = nn.ParameterDict({name: nn.Parameter(torch.tensor([0.0, -1.0])) for name in OPTIMIZERS})
 
     def forward(self) -> dict[str, Tensor]:
-        """Return the points by name."""
-        return dict(self.places)
+        """Return the points by name, in the order of the optimizers: a `ParameterDict` sorts them."""
+        return {name: self.places[name] for name in OPTIMIZERS}
 
 
 class Paths:
@@ -50,7 +50,7 @@ class Paths:
         self.places: list[Tensor] = []
 
     @hookimpl
-    def on_batch_end(self, state: State) -> None:
+    def on_forward_end(self, state: State) -> None:
         self.places.append(torch.stack(list(state.outputs.values())).detach())
 
     @hookimpl
@@ -68,7 +68,7 @@ class Paths:
         axes.contour(side, side, heights.log1p(), levels=20, cmap="Greys", linewidths=0.5)
         for name, path in zip(OPTIMIZERS, torch.stack(self.places, dim=1), strict=True):
             axes.plot(path[:, 0], path[:, 1], label=name)
-        axes.legend()
+        axes.legend(loc="lower left")
         return plot
 
     def state_dict(self) -> dict[str, Any]:
