@@ -90,6 +90,7 @@ def full(session: nox.Session) -> None:
     """Run everything that .ci/run leaves out."""
     session.run("tox", "-m", "matrix", external=True)
     session.run("tox", "--", "tests/test_pairs.py", env={"FIT_PAIRS": "all"}, external=True)
+    session.run("tox", "--", "tests/test_gallery.py", env={"FIT_GALLERY": "all"}, external=True)
     _kill(session, 25)
     session.notify("pictures")
     session.notify("wheels")

@@ -29,7 +29,8 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 def python_of(page: Path) -> list[str]:
-    return [text for language, text in blocks(page) if language == "python" and not re.match(r"# \w+\.py\n", text)]
+    """Return what is to be run: not files, nor what is shown of examples, which tests/test_gallery.py looks at."""
+    return [text for language, text in blocks(page) if language == "python" and not re.match(r"# (examples/)?\w+\.py\n", text)]
 
 
 def name_of(page: Path) -> str:

@@ -12,7 +12,6 @@ import torch
 
 from fit_core import State, hookimpl
 from fit_core.script import load_script
-from fit_core.testing import ForkServer, run_fit
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -52,15 +51,6 @@ def test_transfer_uses_the_users_loader_and_calls_the_model_once_per_batch() -> 
     trainer.model.register_forward_hook(lambda *_: calls.append(1))
     trainer.fit()
     assert len(calls) == len(batches) == 2 * (len(trainer.train_data) + len(trainer.val_data))
-
-
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
-def test_every_example_runs_from_the_command_line_and_by_itself(name: str, tmp_path: Path, fork_server: ForkServer) -> None:
-    done = run_fit("train", EXAMPLES / name, "--epochs", "1", "--limit-batches", "3", cwd=tmp_path, server=fork_server)
-    assert done.code == 0, done.stderr
-    alone = fork_server.run(EXAMPLES / name, "--dry-run", cwd=tmp_path)
-    assert alone.returncode == 0, alone.stderr
-    assert "dry run: nothing was kept" in alone.stdout
 
 
 MEMORY = """

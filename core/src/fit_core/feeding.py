@@ -86,7 +86,10 @@ def training(
     if data is None and needs_inputs(trainer.model):
         raise FitError("there is no training data: pass fit(train_data, ...) or Trainer(train_data=...)")
     if data is None and steps is None and steps_per_epoch is None:
-        raise FitError("how long is an epoch without data? pass fit(steps=1000) or fit(epochs=10, steps_per_epoch=100)")
+        raise FitError(
+            "how long is an epoch without data? pass fit(steps=1000) or fit(epochs=10, steps_per_epoch=100), "
+            "or, for fit train, Trainer(train_data=[None] * 100)"
+        )
     found = NoData() if data is None else batches(trainer, data, batch_size, "train_data", shuffle=True)
     if steps_per_epoch is not None:
         found = VirtualEpochs(found, whole("steps_per_epoch", steps_per_epoch), "train_data", trainer._progress.epoch)
