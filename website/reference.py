@@ -60,11 +60,11 @@ def hooks() -> str:
 
 
 def drawing() -> str:
-    """Return the drawing of the loop, as a block."""
+    """Return the drawing of the loop, as a block with small letters."""
     found = re.search(r"```text\n.*?```", inspect.getdoc(hookspecs) or "", re.DOTALL)
     if found is None:
         raise ValueError("hookspecs.py has no drawing")
-    return found[0]
+    return f'<div class="wide" markdown>\n\n{found[0]}\n\n</div>'
 
 
 def hook(name: str, spec: Callable[..., Any], level: int = 2) -> str:
@@ -93,7 +93,7 @@ def command(it: click.Command, context: click.Context, level: int) -> Iterator[s
         yield "The parameters of the script's `build_trainer` are options too."
     options = [*(it.fit_options() if isinstance(it, ScriptGroup) else ()), *it.get_params(context)]
     records = [record for option in options if (record := option.get_help_record(context))]
-    yield table(("option", "what it does"), ((f"`{flags}`", plain(text)) for flags, text in records))
+    yield table(("option", "what it does"), ((f"`{flags.replace(' RANGE', '')}`", plain(text)) for flags, text in records))
     if isinstance(it, click.Group) and not is_script:
         for name in it.list_commands(context):
             below = it.get_command(context, name)
@@ -160,9 +160,9 @@ def by_package(catalog: Catalog) -> dict[str, list[EntryPoint]]:
 def api(module: str) -> str:
     """Refer mkdocstrings to every public name of a module."""
     imported = import_module(module)
-    first = (inspect.getdoc(imported) or "").split("\n\n")[0]
+    first = (inspect.getdoc(imported) or "").split("\n\n")[0].removeprefix(f"{module.replace('_', '-')}: ")
     homes = (f"::: {home(imported, name)}" for name in public(imported))
-    return "\n\n".join([f"# {module}", plain(first.removeprefix(f"{module.replace('_', '-')}: ")), *homes])
+    return "\n\n".join([f"# {module}", plain(first[:1].upper() + first[1:]), *homes])
 
 
 def public(module: Any) -> list[str]:
@@ -193,10 +193,11 @@ def performance(folder: Path) -> str:
     return "\n\n".join(parts)
 
 
-MEASURED = """These figures are what the programs in `benchmarks/` printed, and nobody has typed them. They are of one machine on one day; `nox -s bench`
-takes them anew on yours. Promises that must not depend on a machine are tests: `tests/test_cost.py` counts calls and reads of the device per step.
+MEASURED = """Nobody has typed these figures: the programs in `benchmarks/` write them under `--keep`. They are of one machine on one day;
+`nox -s bench` takes them anew on yours. What must not depend on a machine is a test: `tests/test_cost.py` counts calls and reads of the device
+per step.
 
-Further figures stand beside what they are of: [logging](logging.md#what-it-costs) and [device](device.md)."""
+Further figures stand beside what they are of: [logging](logging.md#what-it-costs), [metrics](metrics.md) and [device](device.md)."""
 
 
 # ---------------------------------------------------------------------------------------------------- words
@@ -212,7 +213,7 @@ def as_markdown(docstring: str) -> str:
 def plain(text: str) -> str:
     """Escape what markdown would take for markup, outside of code."""
     parts = text.split("`")
-    parts[::2] = [re.sub(r"([*_<>\[\]])", r"\\\1", part) for part in parts[::2]]
+    parts[::2] = [re.sub(r"([*_\[\]])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
     return "`".join(parts)
 
 
