@@ -72,6 +72,6 @@ def measured_on() -> dict[str, str | dict[str, str]]:
     busy = f"{os.getloadavg()[0]:.1f} processes at work" if hasattr(os, "getloadavg") else "how busy it was is not known"
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{platform.system()} {platform.machine()}, {models[0] if models else platform.processor()}, {os.cpu_count()} cores, {busy}",
+        "machine": ", ".join([platform.platform(terse=True), *models[:1], f"{os.cpu_count()} cores", busy]),
         "versions": {"Python": platform.python_version(), "torch": torch.__version__},
     }

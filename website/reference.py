@@ -194,8 +194,8 @@ def performance(folder: Path) -> str:
 
 
 MEASURED = """Nobody has typed these figures: the programs in `benchmarks/` write them under `--keep`. They are of one machine on one day;
-`nox -s bench` takes them anew on yours. What must not depend on a machine is a test: `tests/test_cost.py` counts calls and reads of the device
-per step.
+`nox -s bench` takes them anew on yours. What must not depend on a machine is a test: `tests/test_cost.py` counts calls, and reads of the
+device, per step.
 
 Further figures stand beside what they are of: [logging](logging.md#what-it-costs), [metrics](metrics.md) and [device](device.md)."""
 
