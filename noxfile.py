@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent
 PLUGINS = sorted((ROOT / "plugins").glob("fit-*"))
 SOURCES = [ROOT / "core" / "src", *(plugin / "src" for plugin in PLUGINS)]
 CONSTRAINED = ("-c", str(ROOT / "constraints.txt"))
+BUILDS = {"PIP_BUILD_CONSTRAINT": str(ROOT / "build-constraints.txt"), "UV_BUILD_CONSTRAINT": str(ROOT / "build-constraints.txt")}
 
 nox.options.sessions = ["lint", "types"]
 nox.needs_version = ">=2024.4"
@@ -98,8 +99,37 @@ def full(session: nox.Session) -> None:
     session.run("tox", "-m", "matrix", external=True)
     session.run("tox", "--", "tests/test_pairs.py", env={"FIT_PAIRS": "all"}, external=True)
     _kill(session, 25)
+    session.notify("pictures")
     session.notify("docs")
     session.notify("wheels")
+    session.notify("servers")
+
+
+@nox.session
+def servers(session: nox.Session) -> None:
+    """Look at TensorBoard's and Visdom's pages with Chromium. It needs a browser and npm; `FIT_SCREENSHOTS` says where to keep pictures."""
+    packages = (
+        "-e",
+        str(ROOT / "core"),
+        "-e",
+        f"{ROOT / 'plugins' / 'fit-vis'}[visdom]",
+        "pytest",
+        "pytest-timeout",
+        "hypothesis",
+        "tensorboard",
+    )
+    session.install(*CONSTRAINED, *packages, env=BUILDS)
+    vis = ROOT / "plugins" / "fit-vis"
+    paths = {"PYTHONPATH": f"{vis / 'servers'}:{vis / 'tests'}", "OMP_NUM_THREADS": "1"}
+    session.run("pytest", str(vis / "servers"), *session.posargs, env=paths)
+
+
+@nox.session
+def pictures(session: nox.Session) -> None:
+    """Make the pictures of the documentation from real runs, into docs/pictures/, and look whether each shows something."""
+    editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
+    session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable, "scikit-learn")
+    session.run("python", "docs/pictures.py", "docs/pictures", env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session(python=False)
@@ -131,6 +161,6 @@ def _expect(session: nox.Session, command: list[str], has: list[str], lacks: str
 def bench(session: nox.Session) -> None:
     """Measure what fit adds to a step and to data, as ratios to plain loops and loaders, and what fit-device's plugins give."""
     editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
-    session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable, "scikit-learn", "torchmetrics")
-    for file in ("step.py", "resume.py", "metrics.py", "logs.py", "device.py"):
+    session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable, "scikit-learn", "torchmetrics", "visdom", env=BUILDS)
+    for file in ("step.py", "resume.py", "metrics.py", "logs.py", "device.py", "vis.py", "inside.py"):
         session.run("python", f"benchmarks/{file}", env={"OMP_NUM_THREADS": "1"})

@@ -66,6 +66,7 @@ OPTIONS = {
     "metrics": "metrics:names=[running_accuracy,f1]",
     "stop-at": "stop-at:monitor=loss,target=-1",
     "stop-after": "stop-after:time=9 h",
+    "visdom": "visdom:offline=always",
 }
 
 
@@ -87,4 +88,4 @@ def test_it_conforms(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_plugin_is_checked() -> None:
-    assert set(CLASSES) == set(DECLARED) - {"logging", "schedulers", "mixed-precision", "gan", "device"}, "all but bundles"
+    assert set(CLASSES) == set(DECLARED) - {"logging", "schedulers", "mixed-precision", "gan", "device", "vis"}, "all but bundles"

@@ -43,7 +43,6 @@ def mine(hook: str) -> str:
 
 LINES: dict[str, tuple[str, str, str]] = {
     "plugin": (GOOD, "--plugins loging", "no plugin named 'loging' (installed: "),
-    "plugin that is not installed": (GOOD, "--plugins visdom", "no plugin named 'visdom'; try: pip install fit-vis"),
     "option of fit": (GOOD, "--epoch 3", "No such option '--epoch'. Did you mean '--epochs'? See: fit train script.py --help"),
     "option of the script": (GOOD, "--lrr 3", "No such option '--lrr'. Did you mean '--lr'?"),
     "option of a plugin": (GOOD, "-p early-stopping:patiens=3", "plugin 'early-stopping' has no option 'patiens'"),

@@ -8,6 +8,8 @@ from posixpath import normpath, relpath
 
 ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"(\]\()([^)#\s]+)")
+PICTURES = re.compile(r"^<!-- (\S+\.png(?:, \S+\.png)*) -->$", re.MULTILINE)
+"""Where pictures belong that are made (nox -s pictures), and are not there in a checkout."""
 
 
 def pages() -> dict[str, str]:
@@ -45,6 +47,21 @@ def changelog() -> str:
     files = re.findall(r"\]\((.*?)\)", (ROOT / "CHANGELOG.md").read_text())
     texts = [re.sub(r"^#", "##", (ROOT / file).read_text(), flags=re.MULTILINE).replace("## Changelog of ", "## ") for file in files]
     return "\n".join(["# Changelog\n", *texts])
+
+
+def pictured(text: str, page: str) -> str:
+    """Show pictures in the places of those that there are.
+
+    Args:
+        text: markdown.
+        page: the path of the page below docs/.
+    """
+    folder = (ROOT / "docs" / page).parent
+
+    def shown(match: re.Match[str]) -> str:
+        return "\n".join(f"![{Path(name).stem}]({name})" for name in match[1].split(", ") if (folder / name).exists())
+
+    return PICTURES.sub(shown, text)
 
 
 def relinked(text: str, source: str, page: str) -> str:

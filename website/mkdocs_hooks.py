@@ -22,6 +22,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead the links of a page of docs/."""
+    """Lead the links of a page of docs/, and show the pictures that there are."""
     path = page.file.src_uri
-    return markdown if page.file.generated_by else elsewhere.relinked(markdown, f"docs/{path}", path)
+    return markdown if page.file.generated_by else elsewhere.relinked(elsewhere.pictured(markdown, path), f"docs/{path}", path)

@@ -28,7 +28,7 @@ from fit_core.options import describe, keywords, takes_any_keyword, type_hints
 ROOT = Path(__file__).parent.parent
 API = (
     *("fit_core", "fit_core.testing", "fit_core.items", "fit_checkpoint", "fit_device", "fit_gan", "fit_logging", "fit_metrics"),
-    *("fit_optim", "fit_schedulers"),
+    *("fit_optim", "fit_schedulers", "fit_vis"),
 )
 """Modules whose public names are in the reference of the API: their `__all__`, or what they define."""
 DIRECTIONS = {True: "more is better", False: "less is better", None: "neither"}

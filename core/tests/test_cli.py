@@ -79,7 +79,6 @@ def test_mistakes_in_a_script_are_one_line_and_exit_code_2(run_script: Run, name
 
 ARGUMENTS = {
     "plugin": (["--plugins", "loging"], "fit: no plugin named 'loging'"),
-    "package": (["--plugins", "visdom"], "fit: no plugin named 'visdom'; try: pip install fit-vis"),
     "option of fit or script": (["--lrr", "1"], "No such option '--lrr'. Did you mean '--lr'?"),
     "type": (["--lr", "high"], "Invalid value for '--lr': it must be float, not 'high' See: fit train script.py --help"),
     "epochs": (["--epochs", "0"], "0 is not in the range x>=1"),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from fit_core import FitError, Trainer, hookimpl
+from fit_core import FitError, Trainer, entrypoints, hookimpl
 from fit_core.naming import kebab_case
 from fit_core.testing import record_hooks, tiny_trainer
 
@@ -184,7 +184,7 @@ def test_bundles_expand_and_explicit_members_replace_theirs(zoo: None) -> None:
     ("plugin", "message"),
     [
         ("lio", r"no plugin named 'lio' \(installed: .*lion, .*\); did you mean 'lion'\?"),
-        ("visdom", r"no plugin named 'visdom'; try: pip install fit-vis"),
+        ("heron", r"no plugin named 'heron'; try: pip install fit-heron"),
         ("lion:volum=3", r"plugin 'lion' has no option 'volum' \(options: mood, names, volume\); did you mean 'volume'\?"),
         ("lion:volume=loud", r"option 'volume' of plugin 'lion' must be int, not 'loud'"),
         ("lion:mood=sad", r"option 'mood' of plugin 'lion' must be calm or wild, not 'sad'"),
@@ -195,7 +195,8 @@ def test_bundles_expand_and_explicit_members_replace_theirs(zoo: None) -> None:
         (object(), r"has no hook: put @hookimpl on at least one method"),
     ],
 )
-def test_mistakes_get_a_sentence(zoo: None, plugin: Any, message: str) -> None:
+def test_mistakes_get_a_sentence(zoo: None, plugin: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(entrypoints.KNOWN_PACKAGES, "heron", "fit-heron")
     with pytest.raises(FitError, match=message):
         tiny_trainer(plugins=[plugin])
 

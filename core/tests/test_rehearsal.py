@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from fit_core import FitError, State, Trainer, hookimpl
+from fit_core.rehearsal import places_kept
 from fit_core.testing import tiny_batches, tiny_trainer
 
 
@@ -230,3 +231,164 @@ def test_what_cannot_be_put_back_is_refused() -> None:
 
     with pytest.raises(FitError, match="while a batch is at work: call it in on_fit_start or on_safe_point"):
         tiny_trainer(plugins=[Early(None)]).fit(epochs=1)
+
+
+class Rehearses:
+    """Tries some batches out: at the start of a run, or at a safe point."""
+
+    def __init__(self, at: int | None) -> None:
+        self.at = at
+
+    @hookimpl
+    def on_fit_start(self, trainer: Trainer) -> None:
+        if self.at == 0:
+            trainer.rehearse(Leaves(), without=[self])
+
+    @hookimpl
+    def on_safe_point(self, trainer: Trainer, state: State) -> None:
+        if self.at == state.batch_count:
+            trainer.rehearse(Leaves(), without=[self])
+
+
+class Leaves:
+    """Stops after some batches."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+
+    @hookimpl
+    def on_batch_end(self, trainer: Trainer) -> None:
+        self.batches += 1
+        if self.batches == 5:
+            trainer.stop("enough")
+
+
+def losses_of(at: int | None, *plugins: Any, **changes: Any) -> list[float]:
+    torch.manual_seed(1)
+    made = {name: value() for name, value in changes.items()}
+    settings = {"train_data": tiny_batches(8), "val_data": None, "plugins": [*(plugin() for plugin in plugins), Rehearses(at)], **made}
+    return [row["loss"] for row in tiny_trainer(**settings).fit(epochs=2)]
+
+
+class Begins:
+    """A plugin that makes what it works with when a run starts, from its state if there is one."""
+
+    def __init__(self) -> None:
+        self.loaded = 0
+        self.rate: float | None = None
+
+    @hookimpl
+    def on_fit_start(self, state: State) -> None:
+        self.rate = 0.5 ** (self.loaded if state.resumed else 0)
+
+    @hookimpl
+    def on_loss_end(self, state: State) -> None:
+        assert self.rate is not None, "it has begun"
+        state.loss = state.loss * self.rate
+
+    @hookimpl
+    def on_step_end(self, state: State) -> None:
+        self.loaded += 1
+        self.rate = 0.5**self.loaded
+
+    def state_dict(self) -> dict[str, int]:
+        return {"loaded": self.loaded}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.loaded, self.rate = state["loaded"], None
+
+
+class Wraps:
+    """Puts a module of its own, with a counter that nobody saves, around the model."""
+
+    @hookimpl
+    def prepare_model(self, state: State) -> nn.Module:
+        return Counts(state.model)
+
+
+class Counts(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.calls: Tensor
+        self.register_buffer("calls", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        out: Tensor = self.inner(x) * (1 + self.calls / 100)
+        return out
+
+
+class Brings:
+    """Brings a parameter of its own."""
+
+    def __init__(self) -> None:
+        self.factor = nn.Parameter(torch.ones(()))
+
+    @hookimpl(wrapper=True)
+    def param_groups(self) -> Any:
+        groups = yield
+        return [*groups, self.factor]
+
+    @hookimpl
+    def on_loss_end(self, state: State) -> None:
+        state.loss = state.loss * self.factor
+
+
+class Holds:
+    """Changes the rate in a group that it got hold of at the start."""
+
+    @hookimpl(tryfirst=True)
+    def on_fit_start(self, trainer: Trainer, state: State) -> None:
+        if not trainer.is_rehearsal and not state.resumed:
+            self.group = state.updates["main"].optimizer.param_groups[0]
+
+    @hookimpl
+    def on_step_start(self, trainer: Trainer) -> None:
+        if not trainer.is_rehearsal:
+            self.group["lr"] *= 0.9
+
+
+class Remembers(nn.Linear):
+    """Counts in an attribute, makes a buffer when it is first called, has one that is expanded."""
+
+    calls = 0
+
+    def __init__(self) -> None:
+        super().__init__(4, 3)
+        self.register_buffer("expanded", torch.ones(1).expand(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not hasattr(self, "seen"):
+            self.seen: Tensor
+            self.register_buffer("seen", torch.zeros(()))
+        self.calls += 1
+        self.seen += 1
+        return super().forward(x) * (1 + self.calls / 100 + self.seen / 50)
+
+
+@pytest.mark.parametrize("at", [0, 3])
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"plugins": [Begins]},
+        {"plugins": [Wraps]},
+        {"plugins": [Brings]},
+        {"plugins": [Holds]},
+        {"plugins": [], "model": Remembers},
+    ],
+    ids=["begins", "wraps", "brings", "holds", "remembers"],
+)
+def test_what_is_no_state_of_the_model_is_put_back_too(case: dict[str, Any], at: int) -> None:
+    changes = {name: value for name, value in case.items() if name != "plugins"}
+    assert losses_of(at, *case["plugins"], **changes) == losses_of(None, *case["plugins"], **changes)
+
+
+def test_persistent_workers_that_are_at_work_are_not_disturbed() -> None:
+    loader = DataLoader(Noisy(), batch_size=3, num_workers=1, persistent_workers=True)
+    loader._iterator = at_work = object()  # type: ignore[assignment]
+    with places_kept(loader):
+        assert loader._iterator is None, "a pass over it would take the workers away"
+        loader._iterator = object()  # type: ignore[assignment]
+    assert loader._iterator is at_work
+    loader._iterator = None

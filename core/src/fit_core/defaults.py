@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from fit_core import update as stepping
 from fit_core.batch import describe, describe_types, move, split
 from fit_core.hookspecs import hookimpl
 from fit_core.state import State
@@ -46,9 +47,9 @@ def prepare_batch(state: State, batch: Any) -> tuple[Any, Any]:
 def train_step(trainer: Trainer, state: State) -> bool:
     due = [update for update in state.updates.values() if update.due(state.batch_count)]
     if due and trainer.shared_forward:
-        trainer.forward()
+        stepping.forward(trainer, state)
     for update in due:
-        trainer.run_update(update)
+        stepping.run_update(trainer, state, update)
     return True
 
 
@@ -57,10 +58,10 @@ def run_update(trainer: Trainer, state: State) -> bool:
     assert state.update is not None
     if not state.update.needs_closure:  # else the optimizer evaluates the batch, in its step
         if not trainer.shared_forward:
-            trainer.forward()
-        trainer.compute_loss()
-        trainer.backward()
-    trainer.maybe_step()
+            stepping.forward(trainer, state)
+        stepping.compute_loss(trainer, state)
+        stepping.backward(trainer, state)
+    stepping.maybe_step(trainer, state)
     return True
 
 
@@ -122,9 +123,9 @@ def zero_grad(state: State) -> bool:
 
 @hookimpl(trylast=True)
 def eval_step(trainer: Trainer, state: State) -> bool:
-    trainer.forward()
+    stepping.forward(trainer, state)
     if state.phase != "predict":
-        trainer.compute_loss()
+        stepping.compute_loss(trainer, state)
     return True
 
 

@@ -12,6 +12,7 @@ from fit_core.errors import FitError
 from fit_core.plan import DEFAULTS, Actor, HookPlan, Hooks
 
 if TYPE_CHECKING:
+    from fit_core.state import State
     from fit_core.trainer import Trainer
 
 
@@ -72,9 +73,17 @@ def said_of_run(trainer: Trainer) -> dict[str, list[str]]:
     speaking = {name: plugin for name, plugin in trainer.plugins.items() if hasattr(plugin, "explained")}
     if not speaking:
         return {}
+
+    def said(plugin: Any, state: State) -> list[str]:
+        try:
+            lines: list[str] = plugin.explained(trainer, state)
+        except FitError as error:
+            return [f"no preview: {error}"]
+        return lines
+
     try:
         with trainer.sized() as state:
-            return {name: plugin.explained(trainer, state) for name, plugin in speaking.items()}
+            return {name: said(plugin, state) for name, plugin in speaking.items()}
     except FitError as error:
         return {name: [f"no preview: {error}"] for name in speaking}
 

@@ -47,12 +47,11 @@ class Guard:
         if not gradients:
             return True
         if gradients[0].device.type == "cpu" or self.policy == "skip":
-            if math.isfinite(size_of(gradients, state.loss)):
+            if are_finite(gradients, state.loss):
                 return True
-            bad = not math.isfinite(size_of(gradients)) or (bool(terms(state)) and not math.isfinite(state.loss.detach()))
+            bad = not are_finite(gradients) or (bool(terms(state)) and not math.isfinite(state.loss.detach()))
             return not bad or self._refuse(state, update, losses())  # the loss of a batch without weight may be anything
-        norm = size_of(gradients)
-        finite = torch.isfinite(norm)
+        finite = torch.isfinite(size_of(gradients))
         make_harmless(update, finite)
         self._note(finite, f"update {update.name!r}, {state.where()}, step {update.steps + 1}")
         return True
@@ -81,7 +80,7 @@ class Guard:
             what = f"loss is {loss}"
         else:
             bad = [name for name, grad in _named_gradients(state, update, losses) if not bool(torch.isfinite(grad).all())]
-            what = f"gradient of {bad[0]} is not finite" if bad else "the norm of the gradient is infinite"
+            what = f"gradient of {bad[0]} is not finite" if bad else "the gradient is not finite"
         raise TrainingError(f"{what}: update {update.name!r}, {state.where()}, step {update.steps + 1}; no parameter was changed. {ADVICE}")
 
     def _note(self, finite: Tensor, where: str) -> None:
@@ -120,22 +119,39 @@ def forget_flags(update: Update) -> None:
             vars(optimizer).pop(name, None)
 
 
-def size_of(gradients: list[Tensor], loss: Tensor | None = None) -> Tensor:
-    """Return the sum of the norms of gradients, and of a loss, a tensor with one element: finite if and only if all of them are.
+def are_finite(gradients: list[Tensor], loss: Tensor | None = None) -> bool:
+    """Tell whether gradients, and a loss with one element, are finite. It reads one number.
 
-    Half precision is summed in float32, mixed precisions in the widest, sparse gradients by their values, several devices on the first.
+    On the CPU it is one call for all of them: that of torch's gradient scaler, which multiplies them by 1 at most.
     """
     values = [values_of(gradient) for gradient in gradients]
-    dtypes = {value.dtype for value in values}
-    half = bool(dtypes & {torch.float16, torch.bfloat16})
-    widest = None if not half and len(dtypes) == 1 else torch.float64 if torch.float64 in dtypes else torch.float32
-    norms = list(torch._foreach_norm(values, 2, dtype=widest))
+    if any(value.device.type != "cpu" or value.is_complex() for value in values):
+        return math.isfinite(size_of(gradients, loss))
+    found = torch.zeros(()) if loss is None else loss.detach().reshape(()).to("cpu", torch.float32) * 0  # 0, or NaN
+    try:
+        torch._amp_foreach_non_finite_check_and_unscale_(values, found, ONE)
+    except RuntimeError:  # a gradient whose elements share their memory cannot be written to
+        return math.isfinite(size_of(gradients, loss))
+    return found.item() == 0
+
+
+ONE = torch.ones(())
+
+
+def size_of(gradients: list[Tensor], loss: Tensor | None = None) -> Tensor:
+    """Return the largest magnitude in gradients, and in a loss with one element: finite if and only if all of them are.
+
+    Half precision becomes float32, mixed precisions the widest; of sparse gradients it is the values; several devices meet on the first.
+    """
+    values = [torch.view_as_real(value) if value.is_complex() else value for value in map(values_of, gradients)]
+    largest = list(torch._foreach_norm(values, math.inf))
     if loss is not None:
-        norms.append(loss.detach().reshape(()))
-    first, dtype = norms[0].device, norms[0].dtype
-    if any(norm.device != first or norm.dtype != dtype for norm in norms):
-        norms = [norm.to(first, dtype, non_blocking=True) for norm in norms]
-    return torch.stack(norms).sum()
+        largest.append(loss.detach().reshape(()).abs())
+    dtypes = {each.dtype for each in largest}
+    first, dtype = largest[0].device, torch.float64 if torch.float64 in dtypes else torch.float32
+    if len(dtypes) > 1 or dtype not in dtypes or any(each.device != first for each in largest):
+        largest = [each.to(first, dtype, non_blocking=True) for each in largest]
+    return torch.stack(largest).amax()
 
 
 ADVICE = "Lower the learning rate, look at the data, or train with finite='skip'"

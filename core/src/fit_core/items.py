@@ -87,10 +87,12 @@ class Scatter:
     Attributes:
         points: (count, 2) or (count, 3).
         labels: (count,) class of each point, or None.
+        axis_titles: what each dimension is, or none.
     """
 
     points: Tensor
     labels: Tensor | Sequence[str] | None = None
+    axis_titles: Sequence[str] = ()
 
 
 @dataclass(frozen=True, eq=False)

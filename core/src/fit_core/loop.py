@@ -44,6 +44,7 @@ class Fit:
         self.length, self.origin = feed.length, Origin()
         self.val_due, self.val_values = val_due, Row()
         self.last_step, self.began = math.inf, 0.0
+        self.has_begun = False
         self.before = self.steps_before = 0
         self.random: Mapping[str, Any] | None = None
         self.progress = trainer._progress
@@ -65,7 +66,7 @@ class Fit:
                 self.size(call)
                 progress.whole = call is None
                 hooks.on_fit_start(trainer, state)
-                progress.whole = False
+                self.has_begun, progress.whole = True, False
                 self.go_on()
                 while not self.done():
                     self.epoch()

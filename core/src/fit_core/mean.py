@@ -38,8 +38,15 @@ class WeightedMean:
 
     def add(self, value: Tensor | float, weight: Tensor | float = 1) -> None:
         """Take one value in: a number or a tensor with one element, and likewise its weight."""
-        self._values.append(kept(value))
-        self._weights.append(kept(weight))
+        self._add(kept(value), kept(weight))
+
+    def add_loss(self, loss: Tensor, weight: Tensor | float) -> None:
+        """Take a loss in, which may be kept without a copy."""
+        self._add(computed(loss), kept(weight))
+
+    def _add(self, value: Tensor | float, weight: Tensor | float) -> None:
+        self._values.append(value)
+        self._weights.append(weight)
         if len(self._values) >= FOLD:
             self._sum, self._weight = self._folded()
             self._values.clear()
@@ -92,6 +99,12 @@ def kept(value: Tensor | float) -> Tensor | float:
     if not isinstance(value, Tensor):
         return value
     return value.detach().clone() if value.requires_grad else value.clone()
+
+
+def computed(value: Tensor) -> Tensor:
+    """Return a loss as it can be kept: one that was just computed on the CPU is nobody's buffer."""
+    fresh = value.grad_fn is not None and value.device.type == "cpu" and not value._is_view()
+    return value.detach() if fresh else value.detach().clone()
 
 
 def scalar(name: str, value: Any) -> Tensor | float:

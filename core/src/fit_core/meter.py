@@ -128,10 +128,11 @@ class Meter:
             sums: the loss is a sum over samples, not a mean.
         """
         if state.loss is not None:
-            if name not in self._losses:
-                self._losses[name] = WeightedMean(total=sums)
+            mean = self._losses.get(name)
+            if mean is None:
+                mean = self._losses[name] = WeightedMean(total=sums)
             weight = terms(state)
-            self._losses[name].add(state.loss, weight)
+            mean.add_loss(state.loss, weight)
             if self._weighing and name == "loss":
                 for metric in self._weighing:
                     metric.update_loss(state.loss.detach().reshape(()), 1 if sums else weight)

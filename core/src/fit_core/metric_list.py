@@ -186,8 +186,10 @@ def higher_is_better(who: str, monitor: str, mode: str, metrics: Iterable[Metric
         metrics: of the trainer.
 
     Raises:
-        FitError: the mode is "auto", and neither the name nor a metric says.
+        FitError: there is no such mode; or it is "auto", and neither the name nor a metric says.
     """
+    if mode not in ("auto", "min", "max"):
+        raise FitError(f"{who}: mode must be 'min', 'max' or 'auto', not {mode!r}")
     if mode != "auto":
         return mode == "max"
     known = {name: more for name, more in directions(metrics).items() if monitor == name or monitor.endswith(f"_{name}")}

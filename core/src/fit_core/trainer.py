@@ -317,11 +317,15 @@ class Trainer:
         """Train with one more plugin until it stops that, and put everything back, to the bit: a trial that leaves nothing behind.
 
         Works in the hooks `on_fit_start` and `on_safe_point`, on the data of the run, and outside of runs on `train_data`. Plugins take
-        part, but for those that are passive; nothing is validated, and no epoch ends.
+        part, but for those that are passive; nothing is validated, and no epoch ends. Those that had begun the run at work hear
+        `on_fit_start` once more, with `state.resumed`, to go on from their states.
+
+        What is put back of plugins is what their `state_dict` holds, of modules their tensors, hooks and attributes, of data its place and
+        the generators of torch; a random state that a dataset keeps of its own is not.
 
         Args:
             probe: a plugin, called last, that says `trainer.stop(...)` in some batch.
-            without: plugins that take no part.
+            without: plugins that take no part: the one that asks, as a rule.
 
         Raises:
             FitError: a batch is at work, or something could not be put back: lazy parameters, data that can be read only once.
@@ -366,6 +370,11 @@ class Trainer:
     def interrupted(self) -> bool:
         """Whether the run was interrupted."""
         return self._interruption is not None
+
+    @property
+    def run_has_begun(self) -> bool:
+        """Whether a call of `fit` is going on, and plugins have heard of its start."""
+        return self.is_fitting and isinstance(self._call, Fit) and self._call.has_begun
 
     @property
     def is_fitting(self) -> bool:

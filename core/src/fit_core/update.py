@@ -6,7 +6,6 @@ them: the window is scaled, nothing that is not finite gets through, a step is c
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,8 +47,11 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
     state.weight = None
     update.window.sums = trainer.criterion_for(state).sums
     try:
-        with nullcontext() if len(state.updates) == 1 else trainer.sequence.only(update):
+        if len(state.updates) == 1:
             trainer.hooks.run_update(trainer, state)
+        else:
+            with trainer.sequence.only(update):
+                trainer.hooks.run_update(trainer, state)
     except BaseException:
         update.zero_grad()  # whoever catches it goes on without half a gradient
         raise
@@ -63,13 +65,14 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
 
 def note_loss(trainer: Trainer, state: State, update: Update) -> None:
     """Take the loss of an update into the row: as `loss` that of the first, and under its name if there are several."""
-    criterion = update.criterion or trainer.criterion
+    if state.loss is None:
+        return
     names = ["loss"] if update is trainer.sequence.first else []
     if len(state.updates) > 1:
         names.append(f"{update.name}_loss")
     for name in names:
-        trainer._passes[-1][1].add_loss(name, state, criterion.sums)
-        if trainer._logs and state.loss is not None:
+        trainer._passes[-1][1].add_loss(name, state, update.window.sums)
+        if trainer._logs:
             trainer._control.losses[name] = state.loss.detach()
 
 

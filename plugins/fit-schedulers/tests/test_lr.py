@@ -168,7 +168,7 @@ def test_the_row_has_the_rate_of_the_last_step(tiny_trainer: TinyTrainer) -> Non
         ({"schedule": "exponential end=0"}, "'exponential' needs start and end above 0"),
         ({"schedule": "time-decay", "end": 2.0}, "'time-decay' falls: its end must be above 0 and below its start, not 2 after 1"),
         ({"schedule": "one-cycle", "rise": 1.0}, "rise of 'one-cycle' must be between 0 and 1, not 1"),
-        ({"schedule": "cosine end=-1"}, "end of 'cosine' must not be negative, but is -1"),
+        ({"schedule": "cosine end=-1"}, "end of 'cosine' must be a number from 0 up, not -1"),
         ({"schedule": ["constant 5 epochs", "StepLR"]}, "no schedule 'StepLR' .*; for several schedulers of torch pass a SequentialLR"),
         ({"schedule": "constant 10 steps", "every": "epoch"}, "with every=epoch phases are counted in epochs"),
     ],
@@ -180,7 +180,9 @@ def test_mistakes(options: dict[str, Any], message: str) -> None:
 
 def test_cosine_needs_to_know_the_length(tiny_trainer: TinyTrainer) -> None:
     trainer = tiny_trainer(plugins=["lr"], train_data=iter(tiny_batches(2)))
-    with pytest.raises(FitError, match="the schedule of lr cannot be sized from the run, whose length is unknown"):
+    with pytest.raises(
+        FitError, match="the schedule of lr cannot be sized from the run, whose length in steps is unknown: pass fit.steps="
+    ):
         trainer.fit(epochs=1)
 
 

@@ -48,7 +48,8 @@ class Course:
 
     def __init__(self, slots: Sequence[Slot], line: Line, rise: Schedule | None = None) -> None:
         self.slots, self.line, self.rise = list(slots), line, rise
-        self.values = [slot.get() for slot in slots]
+        self.began = [slot.get() for slot in slots]
+        self.values = list(self.began)
         self.scales = [1.0] * len(self.slots)
 
     def at(self, count: int, step: int) -> list[float]:
@@ -90,6 +91,12 @@ class Course:
         """Return what was set last."""
         return {"values": list(self.values), "scales": list(self.scales)}
 
+    def undo(self) -> None:
+        """Put attributes back to what they held at the beginning; parameter groups are the optimizer's to restore."""
+        for slot, value in zip(self.slots, self.began, strict=True):
+            if isinstance(slot, AttributeSlot):
+                slot.set(value)
+
     def begin_again(self, left: Mapping[str, Any]) -> None:
         """Keep the scales of an earlier course at those places that hold what it left there."""
         for i, slot in enumerate(self.slots):
@@ -103,12 +110,15 @@ class Course:
         return {"values": list(self.values), "scales": self.found(), "line": line}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where another one was: parameter groups are restored already, and attributes are set."""
+        """Go on from where another one was: parameter groups are restored already, and attributes are set.
+
+        A line that is None is walked from its beginning.
+        """
         self.values, self.scales = list(state["values"]), list(state["scales"])
         for slot, value, scale in zip(self.slots, self.values, self.scales, strict=True):
             if isinstance(slot, AttributeSlot):
                 slot.set(value * scale)
-        if isinstance(self.line, Walk):
+        if isinstance(self.line, Walk) and state["line"] is not None:
             self.line.load_state_dict(state["line"])
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class EarlyStopping:
     """Stops the run when a value of the row has not improved for some epochs. It only stops: nothing is restored.
 
-    An epoch without validation is no miss for a value of validation. NaN is a miss.
+    An epoch without validation is no miss for a value of validation. NaN is a miss. Over repeated calls of `fit` it goes on counting.
 
     Args:
         monitor: the name of a value in the row.

@@ -53,11 +53,11 @@ class LR(Scheduled):
         warmup: float = 0.0,
         every: Literal["step", "epoch"] = "step",
         update: str | Sequence[str] | None = None,
-        groups: Sequence[int | str] | None = None,
+        groups: int | str | Sequence[int | str] | None = None,
         **options: Any,
     ) -> None:
         self.scheduler = schedule if isinstance(schedule, lr_scheduler.LRScheduler) else None
-        self.groups = groups
+        self.groups = [groups] if isinstance(groups, (int, str)) else groups
         written = None
         if self.scheduler is not None:
             _check_ready(self.scheduler, {**options, "warmup": warmup, "update": update, "groups": groups})

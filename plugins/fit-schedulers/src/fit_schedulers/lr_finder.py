@@ -28,7 +28,8 @@ class LRFinder:
         min_lr: the first rate, of the first parameter group; others keep their ratio to it.
         max_lr: the last one, if the loss does not grow far before.
         steps: how many rates.
-        apply: train with the rate that was found; if none was, with the one there is.
+        apply: train with the rate that was found; if none was, with the one there is. A schedule that has rates of its own
+            (`max_lr` of OneCycleLR, a ready LambdaLR) keeps those.
         only: end the run before its first epoch.
         update: whose rate it is; needed if there are several.
 
@@ -87,7 +88,7 @@ class LRFinder:
         result = self.result
         assert result is not None
         points = [[math.log10(rate), loss] for rate, loss in zip(result.rates, result.losses, strict=True) if math.isfinite(loss)]
-        trainer.show("lr-finder", lambda: Scatter(torch.tensor(points)))
+        trainer.show("lr-finder", lambda: Scatter(torch.tensor(points), axis_titles=["log10 of the learning rate", "loss"]))
         trainer.show("lr-finder-table", lambda: Table(["lr", "loss"], list(zip(result.rates, result.losses, strict=True))))
         if not trainer.quiet:
             there = f"the rate is {float(update.next_lr):.3g}"
@@ -119,11 +120,12 @@ class Probe:
         self._factors: list[tuple[dict[str, Any], float]] = []
         self._sum = self._count = 0.0
 
-    @hookimpl
+    @hookimpl(trylast=True)
     def on_fit_start(self, state: State) -> None:
         groups = [group for optimizer in state.updates[self.update].optimizers for group in optimizer.param_groups]
         first = float(groups[0]["lr"])
         self._factors = [(group, float(group["lr"]) / first) for group in groups]
+        self._set()
 
     @hookimpl(trylast=True)
     def on_backward_end(self, state: State) -> None:
@@ -132,15 +134,25 @@ class Probe:
             self._count += 1
 
     @hookimpl(trylast=True)
-    def on_step_start(self, trainer: Trainer, state: State) -> None:
+    def on_step_start(self, state: State) -> None:
+        if state.update is not None and state.update.name == self.update:
+            self._set()
+
+    @hookimpl(trylast=True)
+    def on_step_end(self, trainer: Trainer, state: State) -> None:
         if state.update is None or state.update.name != self.update or len(self.losses) == len(self.rates):
             return
-        for group, factor in self._factors:
-            group["lr"] = self.rates[len(self.losses)] * factor
         self.losses.append(self._sum / max(self._count, 1))
         self._sum = self._count = 0.0
         if len(self.losses) == len(self.rates) or diverges(self.losses):
             trainer.stop("the search is over")
+        else:
+            self._set()  # an optimizer with a closure looks at its rate before on_step_start
+
+    def _set(self) -> None:
+        """Set the rate of the next step."""
+        for group, factor in self._factors:
+            group["lr"] = self.rates[min(len(self.losses), len(self.rates) - 1)] * factor
 
 
 def scale_rates(update: Update, rate: float) -> None:

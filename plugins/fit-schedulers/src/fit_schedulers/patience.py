@@ -28,7 +28,8 @@ class Patience:
     def over(self, value: float, epoch: int) -> bool:
         """Take in the value of an epoch, and tell whether patience is at an end. NaN is a miss."""
         gain = value - self.best if self.higher_is_better else self.best - value
-        if not math.isnan(value) and (math.isnan(self.best) or gain > self.min_delta + self.relative_delta * abs(self.best)):
+        enough = self.min_delta + self.relative_delta * abs(self.best) if math.isfinite(self.best) else 0.0
+        if not math.isnan(value) and (math.isnan(self.best) or gain > enough):
             self.best, self.best_epoch, self.misses = value, epoch, 0
         else:
             self.misses += 1

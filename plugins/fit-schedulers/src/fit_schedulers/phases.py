@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,8 +41,8 @@ class Length:
     number: float
     unit: str
 
-    def steps(self, total: int | None, per_epoch: float | None) -> int:
-        """Return it in steps.
+    def steps(self, total: int | None, per_epoch: float | None) -> float:
+        """Return it in steps, not rounded.
 
         Args:
             total: steps of the run; None if unknown.
@@ -51,11 +52,11 @@ class Length:
             Unreadable: that is not known.
         """
         if self.unit == "steps":
-            return int(self.number)
+            return self.number
         scale = per_epoch if self.unit == "epochs" else None if total is None else total / 100
         if scale is None:
             raise Unreadable(f"a phase of {self} needs a run whose length is known")
-        return max(round(self.number * scale), 1)
+        return self.number * scale
 
     def __str__(self) -> str:
         return f"{self.number:g} {self.unit}"
@@ -90,7 +91,7 @@ def parse(text: str) -> Phase:
     Raises:
         Unreadable: it is not one.
     """
-    name, *words = text.split()
+    name, *words = text.split() or [""]
     options: dict[str, float] = {}
     for word in [word for word in words if "=" in word]:
         key, _, value = word.partition("=")
@@ -113,13 +114,17 @@ def length_of(text: str) -> Length | None:
     if match is None or not float(match[1]):
         raise Unreadable(f"cannot read the length {text!r}; write '100 steps', '2 epochs' or '10 %'")
     unit = {"s": "steps", "e": "epochs", "%": "%"}[(match[2] or "steps")[0]]
-    if unit == "steps" and not float(match[1]).is_integer():
-        raise Unreadable(f"a phase has whole steps, not {match[1]}")
-    return Length(float(match[1]), unit)
+    length = Length(float(match[1]), unit)
+    _check_length(length)
+    return length
 
 
-def check(phases: Sequence[Phase]) -> None:
+def check(phases: Sequence[Phase], warmup: float = 0.0) -> None:
     """Look at phases before a run.
+
+    Args:
+        phases: in a row.
+        warmup: what comes before them, in % of the run.
 
     Raises:
         Unreadable: an option does not exist or is out of its range, a phase in the middle has no length, or they are longer than a run.
@@ -129,14 +134,24 @@ def check(phases: Sequence[Phase]) -> None:
         for key, value in phase.options.items():
             if key not in known:
                 raise Unreadable(f"schedule {phase.schedule!r} has no option {key!r} (options: {', '.join(known)})")
-            if value < 0:
-                raise Unreadable(f"{key} of {phase.schedule!r} must not be negative, but is {value:g}")
+            if not 0 <= value < math.inf:
+                raise Unreadable(f"{key} of {phase.schedule!r} must be a number from 0 up, not {value:g}")
+        if phase.length is not None:
+            _check_length(phase.length)
     _check_ends(phases)
     if any(phase.length is None for phase in phases[:-1]):
         raise Unreadable("only the last phase can do without a length")
     parts = sum(phase.length.number for phase in phases if phase.length is not None and phase.length.unit == "%")
-    if parts > 100:
-        raise Unreadable(f"the phases take {parts:g} % of the run")
+    if parts + warmup > 100 + 1e-9 and parts:
+        raise Unreadable(f"the phases take {parts:g} % of the run{f', after a warm-up of {warmup:g} %' if warmup else ''}")
+
+
+def _check_length(length: Length) -> None:
+    """Refuse a length that was made by hand, and is none."""
+    if not isinstance(length, Length) or length.unit not in ("%", "steps", "epochs") or not 0 < length.number < math.inf:
+        raise Unreadable(f"{length!r} is no length: Length takes a number above 0 and '%', 'steps' or 'epochs'")
+    if length.unit == "steps" and not float(length.number).is_integer():
+        raise Unreadable(f"a phase has whole steps, not {length.number:g}")
 
 
 def _check_ends(phases: Sequence[Phase]) -> None:
@@ -173,15 +188,16 @@ def build(phases: Sequence[Phase], total: int | None, per_epoch: float | None, b
         Unreadable: a length is needed that is not known.
     """
     parts: list[tuple[Schedule, int]] = []
-    at, seen = 1.0, before
+    at, begin, done = 1.0, float(before), before
     for phase in phases:
         if phase.length is not None:
-            steps = phase.length.steps(total, per_epoch)
+            end = begin + phase.length.steps(total, per_epoch)
         elif total is None and phase.sized_from_run:
             raise Unreadable(f"{phase.schedule!r} needs a run whose length is known")
         else:
-            steps = max((total or 0) - seen, 1)
+            end = float(total or 0)
+        steps = max(round(end) - done, 1)  # only ends are rounded, so that the phases together are as long as they should be
         schedule = OWN[phase.schedule](steps, **bound(phase, at))
         parts.append((schedule, steps))
-        at, seen = schedule(steps), seen + steps
+        at, begin, done = schedule(steps), end, done + steps
     return in_a_row(parts[:-1], parts[-1][0])

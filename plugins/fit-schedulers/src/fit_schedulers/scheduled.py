@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fit_core import FitError, State, Update, hookimpl
 from fit_core.errors import did_you_mean, listed
 from fit_schedulers.course import Course, is_as_left
+from fit_schedulers.phases import Unreadable
 from fit_schedulers.preview import preview
 from fit_schedulers.slots import GroupSlot, Slot
 from fit_schedulers.stepped import Stepped
@@ -49,6 +52,8 @@ class Scheduled(ABC):
     name: str
 
     def __init__(self, written: WrittenSchedule | None, every: Literal["step", "epoch"], updates: Sequence[str] | None, key: str) -> None:
+        if every not in ("step", "epoch"):
+            raise FitError(f"{self.name}: every must be 'step' or 'epoch', not {every!r}")
         self.written, self.every, self.updates, self.key = written, every, updates, key
         self._courses: dict[str, list[Course | Stepped]] = {}
         self._claims: set[tuple[int, str]] = set()
@@ -91,13 +96,14 @@ class Scheduled(ABC):
             known, old = before.get("courses", {}).get(name, []), before.get("bases", {}).get(name, [])
             self._bases[name] = old if goes_on else self._beginnings(self.places(trainer, update), old, known)
             self._courses[name] = self._build(trainer, state, update)
+            stretched = goes_on and self.sized_from_run and saved["totals"][name] != update.steps_total
             for course, each in zip(self._courses[name], known, strict=False):
                 if goes_on:
-                    course.load_state_dict(each)
+                    course.load_state_dict({**each, "line": None} if stretched else each)
                 elif isinstance(course, Course):
                     course.begin_again(each)
-            if not goes_on or (self.sized_from_run and saved["totals"][name] != update.steps_total):
-                self._advance(update)  # the run begins, or it is longer now, or shorter
+            if stretched or not goes_on:
+                self._advance(update)
 
     def _beginnings(self, places: Sequence[Place], old: Sequence[Sequence[float]], known: Sequence[Mapping[str, Any]]) -> list[list[float]]:
         """Return the values to begin with: those of an earlier call of `fit`, but for what somebody has set since."""
@@ -109,11 +115,12 @@ class Scheduled(ABC):
         ]
 
     @hookimpl
-    def on_fit_end(self) -> None:
-        for courses in self._courses.values():
-            for course in courses:
-                if isinstance(course, Course):
-                    course.scales = course.found()  # what is changed from now on is a new beginning
+    def on_fit_end(self, trainer: Trainer) -> None:
+        for course in (course for courses in self._courses.values() for course in courses):
+            if trainer.is_rehearsal:
+                course.undo()
+            elif isinstance(course, Course):
+                course.scales = course.found()  # what is changed from now on is a new beginning
 
     @hookimpl
     def on_step_end(self, state: State) -> None:
@@ -176,18 +183,30 @@ class Scheduled(ABC):
     def _advance(self, update: Update) -> None:
         step, warm = self._done(update), self._warm[update.name]
         count = self._epochs if self.every == "epoch" else max(step - warm, 0)
-        for course in self._courses[update.name]:
-            course.go_to(count, step)
+        with self._readable():
+            for course in self._courses[update.name]:
+                course.go_to(count, step)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Say whose schedule it is that cannot be followed."""
+        try:
+            yield
+        except Unreadable as error:
+            raise FitError(f"{self.name}: {error}") from error
 
     def explained(self, trainer: Trainer, state: State) -> list[str]:
         """Return a preview of the values at some points of the run, for `fit explain`."""
-        lines = [self.said]
+        fresh = copy.copy(self)
         chosen = self.chosen(state)
-        self._origin_epoch, self._origins = state.epoch, {name: update.steps for name, update in chosen.items()}
+        fresh._bases, fresh._warm, fresh._origin_epoch = {}, {}, state.epoch
+        fresh._origins = {name: update.steps for name, update in chosen.items()}
+        lines = [self.said]
         for name, update in chosen.items():
-            self._bases[name] = [self.bases(place) for place in self.places(trainer, update)]
-            courses = self._previewed(trainer, state, update)
-            lines += preview(courses, self._span(state, update), self._warm[name], self.every)
+            fresh._bases[name] = [self.bases(place) for place in self.places(trainer, update)]
+            courses = fresh._previewed(trainer, state, update)
+            with self._readable():
+                lines += preview(courses, fresh._span(state, update), fresh._warm[name], self.every)
         return lines
 
     @property

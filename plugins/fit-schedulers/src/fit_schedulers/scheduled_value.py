@@ -53,13 +53,15 @@ class ScheduledValue(Scheduled):
         warmup: float = 0.0,
         every: Literal["step", "epoch"] = "step",
         update: str | Sequence[str] | None = None,
-        groups: Sequence[int | str] | None = None,
+        groups: int | str | Sequence[int | str] | None = None,
         base: float | None = None,
         **options: Any,
     ) -> None:
-        self.of, self.groups, self.base = of, groups, base
+        self.of, self.groups, self.base = of, [groups] if isinstance(groups, (int, str)) else groups, base
         written = WrittenSchedule(schedule, warmup, every, options, OPTIONS, torchs=False)
         super().__init__(written, every, [update] if isinstance(update, str) else update, of.rpartition(".")[2])
+        if self.is_attribute and groups is not None:
+            raise FitError(f"scheduled-value: {of} is in no parameter group: leave out groups")
         if of == "lr":
             raise FitError("scheduled-value: the learning rate is set by the plugin 'lr'")
 

@@ -44,7 +44,9 @@ class GroupSlot:
     @staticmethod
     def fits(group: dict[str, Any], key: str) -> bool:
         """Tell whether a group has such a value."""
-        return isinstance(group.get(key), (int, float, Tensor)) or (key == "momentum" and "betas" in group)
+        value = group.get(key)
+        is_number = isinstance(value, (int, float, Tensor)) and not isinstance(value, bool)
+        return is_number or (key == "momentum" and "betas" in group)
 
     def _value(self) -> Any:
         value = self.group[self.key]

@@ -19,6 +19,7 @@ class Stepped:
     def __init__(self, scheduler: lr_scheduler.LRScheduler) -> None:
         self.scheduler = scheduler
         self.steps = 0
+        self.began = copy.deepcopy(scheduler.state_dict())
 
     def go_to(self, count: int, step: int) -> None:
         """Step as often as it takes.
@@ -31,6 +32,10 @@ class Stepped:
         while self.steps < count:
             self.scheduler.step()
             self.steps += 1
+
+    def undo(self) -> None:
+        """Put the scheduler back to where it was at the beginning."""
+        self.scheduler.load_state_dict(copy.deepcopy(self.began))
 
     def state_dict(self) -> dict[str, Any]:
         """Return where it is."""

@@ -55,10 +55,10 @@ class StopAfter:
 
     name = "stop-after"
 
-    def __init__(self, time: Every) -> None:
-        if not time.timed:
+    def __init__(self, time: Every | str) -> None:
+        self.time = Every(time) if isinstance(time, str) else time
+        if not self.time.timed:
             raise FitError(f"stop-after needs a time, such as '2 h' or '30 minutes', not '{time}'")
-        self.time = time
         self._spent = self._began = 0.0
 
     @hookimpl
@@ -72,12 +72,16 @@ class StopAfter:
         if self._taken() >= self.time.length:
             trainer.stop(f"{self.time} are over")
 
+    @hookimpl
+    def on_fit_end(self) -> None:
+        self._spent, self._began = self._taken(), 0.0
+
     def _taken(self) -> float:
-        return self._spent + time.perf_counter() - self._began
+        return self._spent + (time.perf_counter() - self._began if self._began else 0.0)
 
     def state_dict(self) -> dict[str, float]:
         """Return how many seconds the run has taken."""
-        return {"seconds": self._taken() if self._began else self._spent}
+        return {"seconds": self._taken()}
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         """Take up what `state_dict` returned."""

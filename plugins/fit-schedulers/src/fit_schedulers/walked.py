@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 
+from fit_schedulers.phases import Unreadable
+
 NOT_BY_NAME = ("LRScheduler", "ReduceLROnPlateau", "SequentialLR", "ChainedScheduler", "LambdaLR", "MultiplicativeLR")
 """Schedulers that a name and numbers cannot build."""
 TORCH: dict[str, type[lr_scheduler.LRScheduler]] = {
@@ -51,18 +53,31 @@ class Walk:
     Args:
         make: makes the scheduler of an optimizer.
         groups: the parameter groups.
+
+    Raises:
+        Unreadable: torch refuses an option, or an optimizer that lacks what the scheduler sets.
     """
 
     def __init__(self, make: Callable[[Optimizer], lr_scheduler.LRScheduler], groups: Sequence[Mapping[str, Any]]) -> None:
         self.shadow = Shadow(groups)
-        self.scheduler = make(self.shadow)
+        try:
+            self.scheduler = make(self.shadow)
+        except (TypeError, ValueError) as error:  # what torch says of wrong options
+            raise Unreadable(str(error)) from error
         self.steps = 0
         self.sets_momentum: bool = getattr(self.scheduler, "cycle_momentum", False)
 
     def at(self, step: int) -> list[float]:
-        """Return what it sets at a step: the rate of each group, then the momentum of each if it sets that. Steps only go up."""
+        """Return what it sets at a step: the rate of each group, then the momentum of each if it sets that. Steps only go up.
+
+        Raises:
+            Unreadable: torch refuses to go so far.
+        """
         while self.steps < step:
-            self.scheduler.step()
+            try:
+                self.scheduler.step()
+            except (ValueError, ZeroDivisionError) as error:
+                raise Unreadable(f"{type(self.scheduler).__name__} cannot go on after {self.steps} steps: {error}") from error
             self.steps += 1
         groups = self.shadow.param_groups
         momenta = [group["betas"][0] if "betas" in group else group["momentum"] for group in groups] if self.sets_momentum else []

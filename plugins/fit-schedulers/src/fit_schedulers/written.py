@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -61,8 +62,8 @@ class WrittenSchedule:
         names: Sequence[str],
         torchs: bool = True,
     ) -> None:
-        if not warmup >= 0 or (warmup > 1 and warmup != int(warmup)):
-            raise FitError(f"warmup must not be negative, but a part of the run below 1 or a number of steps, not {warmup}")
+        if not isinstance(warmup, (int, float)) or not 0 <= warmup < math.inf or (warmup > 1 and warmup != int(warmup)):
+            raise FitError(f"warmup must not be negative, but a part of the run below 1 or a number of steps, not {warmup!r}")
         self.warmup, self.every = warmup, every
         self.options: dict[str, Any] = {}
         self.torch: str | None = None
@@ -70,6 +71,8 @@ class WrittenSchedule:
         self.function: Schedule | None = None
         if isinstance(schedule, str) and schedule in TORCH and torchs:
             self.torch, self.options = schedule, _torch_options(schedule, options)
+        elif isinstance(schedule, type):
+            raise FitError(f"schedule: {schedule.__name__} is a class: give its name, or one that is ready")
         elif callable(schedule):
             self.function = schedule
             self._refuse(options, "a function", names)
@@ -79,8 +82,10 @@ class WrittenSchedule:
             raise FitError(f"{self.torch} rises by itself: leave out warmup")
 
     def _read(self, schedule: Any, options: Mapping[str, Any], names: Sequence[str], torchs: bool) -> list[Phase]:
+        written = [schedule] if isinstance(schedule, (str, Phase)) else schedule
+        if not isinstance(written, Sequence) or not all(isinstance(item, (str, Phase)) for item in written):
+            raise FitError(f"a schedule is a name, a list of phases, a scheduler of torch or a function, not {schedule!r}")
         try:
-            written = [schedule] if isinstance(schedule, (str, Phase)) else list(schedule)
             phases = [item if isinstance(item, Phase) else parse(item) for item in written]
             if not phases:
                 raise Unreadable("there is no phase")
@@ -93,7 +98,7 @@ class WrittenSchedule:
                 phases = [self._with(phases[0], options, names)]
             elif options:
                 self._refuse(options, "a list of phases", names)
-            check(phases)
+            check(phases, 100 * self.warmup if self.warmup < 1 and self.every == "step" else 0)
         except Unreadable as error:
             raise FitError(f"schedule {schedule!r}: {error}") from None
         if self.every == "epoch" and any(phase.length and phase.length.unit == "steps" for phase in phases):
@@ -127,7 +132,7 @@ class WrittenSchedule:
         """Return how many steps the warm-up takes."""
         if self.warmup >= 1 or not self.warmup:
             return int(self.warmup)
-        return round(self.warmup * _known(span.steps, who))
+        return round(self.warmup * _known(span.steps, who, "step"))
 
     def rise(self, warm: int) -> Schedule | None:
         """Return the factor of the warm-up; None if there is none."""
@@ -147,14 +152,17 @@ class WrittenSchedule:
         if self.torch is not None:
             options = dict(self.options)
             if self.torch in SIZES and SIZES[self.torch] not in options:
-                options[SIZES[self.torch]] = max(_known(total, who) - (warm if self.every == "step" else 0), 1)
-            return Walk(lambda optimizer: TORCH[str(self.torch)](optimizer, **options), groups)
+                options[SIZES[self.torch]] = max(_known(total, who, self.every) - (warm if self.every == "step" else 0), 1)
+            try:
+                return Walk(lambda optimizer: TORCH[str(self.torch)](optimizer, **options), groups)
+            except Unreadable as error:
+                raise FitError(f"{who}: {self.torch}: {error}") from error
         if self.sized_from_run:
-            _known(total, who)
+            _known(total, who, self.every)
         try:
             schedule = self.function or self._built(total, span, warm)
         except Unreadable as error:
-            raise FitError(f"{who}: {error}; pass fit(steps=...)") from None
+            raise FitError(f"{who}: {error}; pass fit(epochs=...)") from None
         return Multiples([group[key] for group in groups], schedule)
 
     def _built(self, total: int | None, span: Span, warm: int) -> Schedule:
@@ -175,10 +183,11 @@ class WrittenSchedule:
         return f"{warm}{said}, per {self.every}"
 
 
-def _known(number: int | None, who: str) -> int:
+def _known(number: int | None, who: str, unit: Unit) -> int:
     if number is None:
         raise FitError(
-            f"the schedule of {who} cannot be sized from the run, whose length is unknown: pass fit(steps=...), or another schedule"
+            f"the schedule of {who} cannot be sized from the run, whose length in {unit}s is unknown: pass fit({unit}s=...), "
+            "or another schedule"
         )
     return max(number, 1)
 

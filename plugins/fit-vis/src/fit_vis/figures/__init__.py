@@ -1,0 +1,1 @@
+"""Figures of a run: curves, thresholds, samples, batches, the model."""

@@ -1,0 +1,1 @@
+"""Inside the network: activations, gradients, filters, feature maps, what classes look like, what a prediction rests on."""

@@ -1,0 +1,26 @@
+"""Names of files, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+UNSAFE = re.compile(r"[^\w.+=-]+")
+
+
+def relative(name: str) -> PurePosixPath:
+    """Return a path below a folder for the name of an item: slashes make folders, what files should not be called becomes `_`."""
+    parts = [UNSAFE.sub("_", part.strip()).lstrip(".") for part in name.split("/")]
+    return PurePosixPath(*[part for part in parts if part] or ["_"])
+
+
+def replaced(path: Path, write: Callable[[Path], object]) -> None:
+    """Let a function write a file, which takes its place only when it is complete."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
