@@ -19,19 +19,24 @@ LISTED = re.findall(r"[:-] ([\w/.-]+\.md)$", NAV, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def made() -> dict[str, str]:
-    """The pages that are made when the site is built."""
+def makers() -> dict[str, ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "website")
-        makers: list[ModuleType] = [import_module(name) for name in ("reference", "elsewhere")]
+        return {name: import_module(name) for name in ("reference", "elsewhere")}
+
+
+@pytest.fixture(scope="module")
+def made(makers: dict[str, ModuleType]) -> dict[str, str]:
+    """The pages that are made when the site is built."""
     pages: dict[str, str] = {}
-    for maker in makers:
+    for maker in makers.values():
         pages |= maker.pages()
     return pages
 
 
 def test_every_page_is_in_the_navigation_once(made: dict[str, str]) -> None:
-    written = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").glob("**/*.md")}
+    docs = ROOT / "docs"
+    written = {page.relative_to(docs).as_posix() for page in docs.glob("**/*.md") if page.parent.name != "pictures"}
     sources = {page for page in made if page.startswith(("examples/", "benchmarks/"))}  # links lead there
     assert sorted(LISTED) == sorted(written | (made.keys() - sources)), "nav in mkdocs.yml"
 
@@ -63,3 +68,11 @@ def test_links_of_files_outside_of_docs_lead_to_pages(made: dict[str, str]) -> N
 def test_the_changelog_has_every_package(made: dict[str, str]) -> None:
     packages = ["fit-core", *sorted(folder.name for folder in (ROOT / "plugins").glob("fit-*"))]
     assert re.findall(r"^## (.+)$", made["changelog.md"], re.MULTILINE) == packages
+
+
+def test_pictures_are_shown_where_there_are_some(makers: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docs" / "pictures").mkdir(parents=True)
+    (tmp_path / "docs" / "pictures" / "curves.png").touch()
+    monkeypatch.setattr(makers["elsewhere"], "ROOT", tmp_path)
+    text = "Before.\n<!-- pictures/curves.png, pictures/none.png -->\n<!-- a remark -->\n"
+    assert makers["elsewhere"].pictured(text, "figures.md") == "Before.\n![curves](pictures/curves.png)\n<!-- a remark -->\n"
