@@ -89,7 +89,7 @@ def wheels(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the site into build/site, with warnings as errors; to read it: python -m http.server -d build/site."""
     editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
-    session.install(*CONSTRAINED, "mkdocs-material", "mkdocstrings[python]", "-e", str(ROOT / "core"), *editable)
+    session.install(*CONSTRAINED, "mkdocs-material", "mkdocstrings[python]", "scikit-learn", "-e", str(ROOT / "core"), *editable)
     session.run("mkdocs", "build", env={"NO_MKDOCS_2_WARNING": "1"})
 
 

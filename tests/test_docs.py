@@ -22,6 +22,7 @@ PAGES = [
     *sorted((ROOT / "docs").glob("**/*.md")),
     *sorted(ROOT.glob("plugins/*/README.md")),
     ROOT / "core" / "README.md",
+    ROOT / "CONTRIBUTING.md",
 ]
 LANGUAGES = {"python", "console", "toml", "text"}
 OTHERS = ROOT / "docs" / "from"
