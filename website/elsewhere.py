@@ -8,13 +8,14 @@ from posixpath import normpath, relpath
 
 ROOT = Path(__file__).parent.parent
 LINK = re.compile(r"(\]\()([^)#\s]+)")
+NAMED = ("core/README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 PICTURES = re.compile(r"^<!-- (\S+\.png(?:, \S+\.png)*) -->$", re.MULTILINE)
 """Where pictures belong that are made (nox -s pictures), and are not there in a checkout."""
 
 
 def pages() -> dict[str, str]:
     """Return the pages that are made of files outside of docs/, by their path on the site."""
-    shown = {place(file): file for file in (*ROOT.glob("plugins/*/README.md"), ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md")}
+    shown = {place(file): file for file in (*ROOT.glob("plugins/*/README.md"), *(ROOT / name for name in NAMED))}
     made = {path: relinked(file.read_text(), inside(file), path) for path, file in shown.items()}
     made |= {place(file): program(file) for folder in ("examples", "benchmarks") for file in sorted((ROOT / folder).glob("*.py"))}
     return {**made, "changelog.md": changelog()}
@@ -29,7 +30,8 @@ def place(file: Path) -> str:
         return f"packages/{path.parts[1]}.md"
     if path.parts[0] in ("examples", "benchmarks"):
         return str(path.with_suffix(".md"))
-    return {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}.get(str(path), f"project/{path.stem.lower()}.md")
+    named = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "core/README.md": "packages/fit-core.md"}
+    return named.get(str(path), f"project/{path.stem.lower()}.md")
 
 
 def inside(file: Path) -> str:
