@@ -64,6 +64,7 @@ OPTIONS = {
     "feature-matching": "feature-matching:layer=score",
     "freeze": "freeze:params=bias,until=1 epoch",
     "metrics": "metrics:names=[running_accuracy,f1]",
+    "scheduled-value": "scheduled-value:of=weight_decay,base=1,start=0.1,end=0.2",
     "stop-at": "stop-at:monitor=loss,target=-1",
     "stop-after": "stop-after:time=9 h",
     "visdom": "visdom:offline=always",

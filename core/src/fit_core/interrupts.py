@@ -43,6 +43,8 @@ class Signals:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.number is not None:
+            self._before.pop(getattr(signal, "SIGCHLD", -1), None)  # workers are still ending, of which torch would raise anywhere
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

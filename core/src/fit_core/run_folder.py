@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,7 @@ def describe_run(trainer: Trainer, script: Path, command: list[str], start: Mapp
     return {
         "format": 1,
         "status": "running",
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "started": datetime.now().astimezone().isoformat(timespec="milliseconds"),
         "command": command,
         "process": describe_process(),
         "script": {"path": str(script), "sha256": start["script"], "text": text},
