@@ -51,7 +51,7 @@ def types(session: nox.Session) -> None:
     session.install(*CONSTRAINED, "editables", "hatchling")
     libraries = ("mypy", "hypothesis", "pytest", "-e", f"{ROOT / 'core'}[examples]", *editable)
     session.install(*CONSTRAINED, "--no-build-isolation", "--no-compile", *libraries)  # which are read, and never imported
-    session.run("mypy", *map(str, SOURCES), "examples")
+    session.run("mypy", *map(str, SOURCES), "examples", "website")
 
 
 @nox.session
@@ -85,6 +85,14 @@ def wheels(session: nox.Session) -> None:
             session.error(f"expected one history.csv, found {histories}")
 
 
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the site into build/site, with warnings as errors; to read it: python -m http.server -d build/site."""
+    editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
+    session.install(*CONSTRAINED, "mkdocs-material", "mkdocstrings[python]", "scikit-learn", "-e", str(ROOT / "core"), *editable)
+    session.run("mkdocs", "build", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
 @nox.session(python=False)
 def full(session: nox.Session) -> None:
     """Run everything that .ci/run leaves out."""
@@ -93,6 +101,7 @@ def full(session: nox.Session) -> None:
     session.run("tox", "--", "tests/test_gallery.py", env={"FIT_GALLERY": "all"}, external=True)
     _kill(session, 25)
     session.notify("pictures")
+    session.notify("docs")
     session.notify("wheels")
     session.notify("servers")
 

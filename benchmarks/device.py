@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import ratio, table
+from harness import ratio, report
 from torch import nn
 
 from fit_core import Trainer
@@ -60,4 +60,4 @@ ROWS: dict[str, list[str]] = {
 if __name__ == "__main__":
     seconds = run("compile") - run("compile")
     print(f"compiling took {seconds:.1f} s (less where torch has cached it), a plain epoch of {STEPS} steps {run():.2f} s")
-    print(table({name: ratio(partial(run, *plugins), run, pairs=7) for name, plugins in ROWS.items()}))
+    report(__file__, __doc__, "ratio", {name: ratio(partial(run, *plugins), run, pairs=7) for name, plugins in ROWS.items()})

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
+import json
+import os
+import platform
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import torch
 
@@ -34,7 +40,38 @@ def interleaved(runs: list[Callable[[], float]], rounds: int = 7) -> list[float]
     return [statistics.median(seconds) for seconds in zip(*found, strict=True)]
 
 
-def table(rows: dict[str, float]) -> str:
-    """Format ratios for people."""
-    width = max(map(len, rows))
-    return "\n".join(f"{name:{width}}  {value:5.2f}" for name, value in rows.items())
+def report(file: str, about: str | None, unit: str, rows: Mapping[str, float | str]) -> None:
+    """Print figures; with `--keep` write them to `results/` as well, from where the site takes them.
+
+    Args:
+        file: the program's `__file__`.
+        about: its docstring.
+        unit: what the figures are.
+        rows: the figure of each case.
+    """
+    told = {name: figure if isinstance(figure, str) else f"{figure:.2f}" for name, figure in rows.items()}
+    width = max(map(len, told))
+    print("\n".join(f"{name:{width}}  {figure:>5}" for name, figure in told.items()))
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--keep", action="store_true", help="write the figures to results/, for the page on performance")
+    if not parser.parse_args().keep:
+        return
+    title, _, text = " ".join((about or "").split()).partition(f": python benchmarks/{Path(file).name}.")
+    result = {"title": title, "about": text.strip(), "unit": unit, "rows": told, **measured_on()}
+    path = Path(file).parent / "results" / f"{Path(file).stem}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def measured_on() -> dict[str, str | dict[str, str]]:
+    """Return date, machine and versions."""
+    cpu = Path("/proc/cpuinfo")
+    models = (
+        [line.partition(":")[2].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
+    )
+    busy = f"{os.getloadavg()[0]:.1f} processes at work" if hasattr(os, "getloadavg") else "how busy it was is not known"
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": ", ".join([platform.platform(terse=True), *models[:1], f"{os.cpu_count()} cores", busy]),
+        "versions": {"Python": platform.python_version(), "torch": torch.__version__},
+    }

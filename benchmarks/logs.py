@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import interleaved
+from harness import interleaved, report
 from torch import nn
 
 from fit_core import State, Trainer, hookimpl
@@ -85,7 +85,7 @@ def terminal() -> Any:
 
 
 def main() -> None:
-    """Print one line per kind of logging."""
+    """Measure each kind of logging."""
     os.environ.setdefault("TERM", "xterm")
     shown = terminal()
     rows: dict[str, tuple[Any, Any]] = {
@@ -96,9 +96,11 @@ def main() -> None:
         "progress, in a pipe": (lambda: on(io.StringIO(), "progress"), run),
         "progress, on a terminal": (lambda: on(shown, "progress"), run),
     }
+    told = {}
     for name, (ours, plain) in rows.items():
         more, less = interleaved([ours, plain], rounds=9)
-        print(f"{name:32}{(more - less) / STEPS * 1e6:6.1f}   (of {less / STEPS * 1e6:.0f})", flush=True)
+        told[name] = f"{(more - less) / STEPS * 1e6:.1f} (a step without: {less / STEPS * 1e6:.0f})"
+    report(__file__, __doc__, "microseconds per step", told)
 
 
 if __name__ == "__main__":

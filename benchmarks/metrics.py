@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torchmetrics
-from harness import interleaved
+from harness import interleaved, report
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
@@ -168,17 +168,16 @@ ROWS: dict[str, tuple[Run, Run | None, Run | None]] = {
 
 
 def main() -> None:
-    """Print one line per metric."""
-    print(f"{'microseconds per batch':26}{'fit':>8}{'by hand':>10}{'ratio':>8}{'torchmetrics':>14}{'ratio':>8}")
+    """Measure each metric."""
+    told = {}
     for name, runs in ROWS.items():
-        times = interleaved([run for run in runs if run is not None], rounds=7)
-        found = iter(times)
+        found = iter(interleaved([run for run in runs if run is not None], rounds=7))
         fit, hand, other = (next(found) / BATCHES * 1e6 if run is not None else None for run in runs)
         assert fit is not None
-        told = [f"{fit:8.1f}"]
-        for rival, width in ((hand, 10), (other, 14)):
-            told += [f"{'' if rival is None else f'{rival:.1f}':>{width}}", f"{'' if rival is None else f'{fit / rival:.2f}':>8}"]
-        print(f"{name:26}{''.join(told)}", flush=True)
+        rivals = {"by hand": hand, "torchmetrics": other}
+        against = [f"{rival}: {time:.1f} (ratio {fit / time:.2f})" for rival, time in rivals.items() if time is not None]
+        told[name] = "; ".join([f"{fit:.1f}", *against])
+    report(__file__, __doc__, "microseconds per batch", told)
 
 
 if __name__ == "__main__":

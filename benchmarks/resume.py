@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import ratio, table
+from harness import ratio, report
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
@@ -131,4 +131,4 @@ if __name__ == "__main__":
         rows[f"samples of 50 us, {workers} workers, seeded loader, to the plain one"] = ratio(
             partial(read_of, seeded, Samples(), workers), partial(read_of, plain, Samples(), workers), pairs=5
         )
-    print(table(rows))
+    report(__file__, __doc__, "ratio", rows)

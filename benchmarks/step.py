@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import ratio, table
+from harness import ratio, report
 from torch import nn
 
 from fit_core import Trainer, hookimpl
@@ -86,4 +86,4 @@ if __name__ == "__main__":
     ratios = {name: ratio(partial(with_fit, **settings), bare) for name, settings in ROWS.items()}
     ratios["accumulate=4, to the bare loop that accumulates"] = ratio(partial(with_fit, accumulate=4), bare_accumulating)
     ratios["accumulate=4, to fit without"] = ratio(partial(with_fit, accumulate=4), with_fit)
-    print(table(ratios))
+    report(__file__, __doc__, "ratio", ratios)

@@ -32,7 +32,7 @@ def test_every_package_has_the_same_shape(package: Path) -> None:
     distribution = project(package)["name"]
     assert distribution == ("fit-core" if package.name == "core" else package.name)
     source = package / "src" / distribution.replace("-", "_")
-    for expected in (package / "README.md", package / "LICENSE", source / "__init__.py", source / "py.typed"):
+    for expected in (package / "README.md", package / "CHANGELOG.md", package / "LICENSE", source / "__init__.py", source / "py.typed"):
         assert expected.exists(), expected
     assert list((package / "tests").glob("test_*.py"))
     assert project(package)["requires-python"] == ">=3.11"
