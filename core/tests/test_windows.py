@@ -334,3 +334,28 @@ def test_the_figures_of_the_page(samples: int, sizes: list[int], accumulate: int
     )
     trainer.fit([(part, None) for part in values.split(sizes)], epochs=1)
     assert found == pytest.approx(true, rel=1e-6)
+
+
+def test_a_replaced_update_may_clear_gradients_without_losing_count() -> None:
+    """As one does that looks at the loss twice, and keeps what it wants of the first look."""
+
+    @hookimpl
+    def run_update(trainer: Trainer, state: State) -> bool:
+        assert state.update is not None
+        kept = [gradient.clone() for gradient in state.update.gradients()]
+        for look in range(2):
+            trainer.forward()
+            trainer.compute_loss()
+            state.update.zero_grad()
+            if look:
+                for p, gradient in zip(state.update.params, kept, strict=False):
+                    p.grad = gradient
+            trainer.backward()
+        trainer.maybe_step()
+        return True
+
+    twice, once = (tiny_trainer(plugins=plugins, train_data=tiny_batches(8), accumulate=2) for plugins in ([run_update], []))
+    twice.fit(epochs=1)
+    once.fit(epochs=1)
+    assert twice.updates["main"].steps == 4
+    assert torch.equal(twice.model.weight, once.model.weight)

@@ -131,7 +131,7 @@ def as_it_was(trainer: Trainer, taking_part: Sequence[Member], data: Any) -> Ite
             for name, (state, window) in updates.items():
                 update = trainer.updates[name]
                 update.load_state_dict(state)
-                update.zero_grad()
+                update.begin_window()
                 update.load_open_state(window)
                 update.lr, update.steps_total = counted[name]
             for member, before in states:

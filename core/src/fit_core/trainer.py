@@ -723,7 +723,7 @@ class Trainer:
         for member in self.members:
             member.start_clocks()
         for update in self._updates.values():
-            update.zero_grad()
+            update.begin_window()
 
     def _current(self, what: str) -> tuple[State, Meter]:
         if not self._passes:

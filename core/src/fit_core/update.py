@@ -53,7 +53,7 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
             with trainer.sequence.only(update):
                 trainer.hooks.run_update(trainer, state)
     except BaseException:
-        update.zero_grad()  # whoever catches it goes on without half a gradient
+        update.begin_window()  # whoever catches it goes on without half a gradient
         raise
     finally:
         state.update = None
@@ -168,7 +168,7 @@ def finish_window(trainer: Trainer, state: State, update: Update) -> None:
         else:
             forget_gradients(trainer, state, update)
     except BaseException:
-        update.zero_grad()
+        update.begin_window()
         raise
     finally:
         state.update = None
@@ -185,7 +185,7 @@ def step_with_closure(trainer: Trainer, state: State, update: Update) -> None:
 
     def closure() -> Tensor:
         with torch.enable_grad():
-            update.zero_grad()
+            update.begin_window()
             update.window.skip = asked
             state._progress.moment = "update" if first else "batch"
             forward(trainer, state)

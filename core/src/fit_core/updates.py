@@ -141,9 +141,13 @@ class Update:
         return [p for optimizer in self.optimizers for p in parameters_of(optimizer)]
 
     def zero_grad(self) -> None:
-        """Clear every gradient, and begin a new window."""
+        """Clear every gradient; what is counted of the window stays, for a `run_update` that looks at the loss more than once."""
         for optimizer in self.optimizers:
             optimizer.zero_grad()
+
+    def begin_window(self) -> None:
+        """Clear every gradient, and begin a new window."""
+        self.zero_grad()
         self.window.clear()
 
     def gradients(self) -> list[Tensor]:
@@ -249,7 +253,7 @@ class Updates:
             raise FitError(f"update {closures[0]!r} evaluates the batch itself, so that the updates cannot share a forward pass")
         self.check(trainer.modules(state.model), given)
         for update in self:
-            update.zero_grad()
+            update.begin_window()
 
     def rates(self) -> dict[str, float | Tensor]:
         """Return the learning rate of each update's last step, under its name in the row."""
