@@ -243,6 +243,15 @@ class RefusesUpdates(OneUpdate):
             raise FitError("it is made for one update")
 
 
+class Stopping:
+    """Ends a run in its second epoch, so that some hooks are not reached there."""
+
+    @hookimpl
+    def on_batch_end(self, trainer: Trainer, state: State) -> None:
+        if state.epoch == 2:
+            trainer.stop("that is enough")
+
+
 class RefusesLate(OneUpdate):
     @hookimpl
     def on_step_start(self, state: State) -> None:
@@ -317,7 +326,7 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("plugin", [Good(), Good, lambda: Good(), "console", Display, GrabbingFirst, RefusesUpdates], ids=str)
+@pytest.mark.parametrize("plugin", [Good(), Good, lambda: Good(), "console", Display, GrabbingFirst, RefusesUpdates, Stopping], ids=str)
 def test_a_good_plugin_passes(plugin: Any) -> None:
     check_plugin(plugin)
 

@@ -29,6 +29,7 @@ def check_plugin(plugin: Any, make: Callable[[], dict[str, Any]] = dict, **setti
     Raises:
         CheckFailed: the message has every check that failed, by name.
     """
+    __tracebackhide__ = True
     failed = failures(plugin, make, **settings)
     if failed:
         raise CheckFailed("\n".join(f"{name}: {message}" for name, message in failed.items()))

@@ -34,6 +34,4 @@ def command(name: str, hooks: tuple[str, ...], folder: Path) -> None:
         ("use", f"fit train script.py -p {name}:limit=10000"),
     ):
         click.echo(f"    {said:8} {line}")
-    click.echo(
-        f"\nThen change it: hooks in {package}/src, tests in {package}/tests. fit hooks draws every hook. It has no license yet: choose one."
-    )
+    click.echo("\nThen change what it does; `fit hooks` draws every hook. It has no license yet: its README.md says how to give it one.")

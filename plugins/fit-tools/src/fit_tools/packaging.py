@@ -50,10 +50,16 @@ def checked_name(name: str) -> str:
     if name in catalog or name in KNOWN_PACKAGES or name in RESERVED:
         owners = sorted({point.dist.name for point in catalog if point.name == name and point.dist})
         owner = owners[0] if owners else KNOWN_PACKAGES.get(name, "fit-core")
-        raise FitError(f"there is a plugin {name!r} already, of {owner}; choose another name")
+        raise FitError(f"there is a plugin {name!r} already, of {owner}; {advice(name, owner)}")
     if f"fit-{name}" in {"fit-core", *KNOWN_PACKAGES.values()} or _is_installed(f"fit-{name}"):
-        raise FitError(f"there is a package fit-{name} already; choose another name")
+        raise FitError(f"there is a package fit-{name} already; {advice(name, f'fit-{name}')}")
     return name
+
+
+def advice(name: str, owner: str) -> str:
+    """Say what to do about a name that an installed package has: if it is one that was made here before, it may go."""
+    own = owner == f"fit-{name}" and owner not in {"fit-core", *KNOWN_PACKAGES.values()}
+    return f"choose another name, or begin anew: pip uninstall {owner}" if own else "choose another name"
 
 
 def _is_installed(package: str) -> bool:
