@@ -27,7 +27,8 @@ def state_round_trip(subject: Subject) -> None:
             other.load_state_dict(copy.deepcopy(saved))
             again = other.state_dict()
             if not equal(kept, again):
-                raise CheckFailed(f"state_dict() returned {kept!r}, and after load_state_dict {again!r}")
+                before, after = (own.get("own", own) for own in (kept, again))
+                raise CheckFailed(f"state_dict() returned {before!r}, and after load_state_dict of that {after!r}: take all of it up")
             trainer.fit(epochs=1)
             if not equal(kept, saved):
                 raise CheckFailed("what state_dict() returned changed when training went on: return a copy")
