@@ -348,6 +348,7 @@ SAYS = {
     Loud: "although the trainer is quiet: ask trainer.quiet.*'done'",
     Beside: "in every epoch .on_epoch_end., and so does 'console': say replaces",
     Grabbing: "the stage backward, as 'grad-scaler' does.*runs_before or runs_after = .'grad-scaler',.",
+    Waiting: "on meta tensors .raised in hook on_batch_end of plugin 'waiting'.*; use trainer.record",
     NotPassive: "first in epoch 1, batch 1",
 }
 

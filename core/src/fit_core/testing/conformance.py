@@ -15,7 +15,7 @@ from fit_core.testing.leftovers import global_state, random_numbers, torn_down
 from fit_core.testing.manners import conflicts, prints
 from fit_core.testing.repeating import passive, resumes, windows
 from fit_core.testing.saved import plain_state, state_round_trip
-from fit_core.testing.subject import CheckFailed, Subject
+from fit_core.testing.subject import CheckFailed, Subject, said
 
 
 def check_plugin(plugin: Any, make: Callable[[], dict[str, Any]] = dict, **settings: Any) -> None:
@@ -63,8 +63,7 @@ def failures(
         except CheckFailed as error:
             failed[name] = str(error)
         except Exception as error:  # whatever a plugin raises is what the check has to say
-            notes = "; ".join(getattr(error, "__notes__", ()))
-            failed[name] = f"{type(error).__name__}: {error} ({notes})" if notes else f"{type(error).__name__}: {error}"
+            failed[name] = said(error)
     return failed
 
 
@@ -79,8 +78,8 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "registers": registers,
     "calls per step": calls_per_step,
     "no waits": no_waits,
-    "state round trip": state_round_trip,
     "plain state": plain_state,
+    "state round trip": state_round_trip,
     "torn down": torn_down,
     "global state": global_state,
     "random numbers": random_numbers,
@@ -92,9 +91,9 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
 }
 """Every check by name, in the order in which they run."""
 NEEDS = {
-    "plain state": {"registers", "state round trip"},
-    "resumes": {"registers", "state round trip", "plain state", "random numbers"},
-    "windows": {"registers", "state round trip", "plain state", "random numbers", "resumes"},
+    "state round trip": {"registers", "plain state"},
+    "resumes": {"registers", "plain state", "state round trip", "random numbers"},
+    "windows": {"registers", "plain state", "state round trip", "random numbers", "resumes"},
     "passive": {"registers", "random numbers", "resumes"},
 }
 """Checks that are not run after others have failed; without an entry: after "registers"."""

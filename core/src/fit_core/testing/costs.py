@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fit_core.hookspecs import hookimpl
 from fit_core.state import State
 from fit_core.testing.kit import tiny_batches
-from fit_core.testing.subject import CheckFailed, Left, Subject
+from fit_core.testing.subject import CheckFailed, Left, Subject, said
 
 
 def calls_per_step(subject: Subject) -> None:
@@ -68,7 +68,7 @@ def no_waits(subject: Subject) -> None:
     except Left:
         pass
     except Exception as error:
-        raise CheckFailed(f"a training batch reads from the device: {type(error).__name__}: {error}; use trainer.record or log") from error
+        raise CheckFailed(f"a training batch reads from the device: {said(error)}; use trainer.record or log") from error
     plain, own = _reads_per_evaluated_batch(subject, with_plugin=False), _reads_per_evaluated_batch(subject, with_plugin=True)
     if own > plain:
         raise CheckFailed(f"an evaluated batch reads {own - plain:g} times from the device: keep tensors as they are")

@@ -34,6 +34,12 @@ class Left(Exception):
     """Raised on purpose, to leave a run."""
 
 
+def said(error: Exception) -> str:
+    """Return an exception in a line, with its notes: whose hook has raised it."""
+    notes = "; ".join(getattr(error, "__notes__", ()))
+    return f"{type(error).__name__}: {error}" + (f" ({notes})" if notes else "")
+
+
 @dataclass
 class Subject:
     """The plugin under test.
