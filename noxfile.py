@@ -50,8 +50,12 @@ def types(session: nox.Session) -> None:
     editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
     session.install(*CONSTRAINED, "editables", "hatchling")
     libraries = ("mypy", "hypothesis", "pytest", "-e", f"{ROOT / 'core'}[examples]", *editable)
-    session.install(*CONSTRAINED, "--no-build-isolation", "--no-compile", *libraries)  # which are read, and never imported
+    session.install(*CONSTRAINED, "--no-build-isolation", "--no-compile", *libraries)  # which are read, and hardly imported
     session.run("mypy", *map(str, SOURCES), "examples", "website")
+    with tempfile.TemporaryDirectory() as folder:
+        session.run("fit", "new-plugin", "trial", "--folder", folder, "--hook", "forward", silent=True)
+        written = Path(folder) / "fit-trial"
+        session.run("mypy", str(written / "src"), str(written / "tests"), env={"MYPYPATH": str(written / "src")})
 
 
 @nox.session
@@ -80,6 +84,9 @@ def wheels(session: nox.Session) -> None:
         session.install("--no-deps", *map(str, plugins))
         _expect(session, ["fit", "plugins"], ["logging ", "schedulers "])
         _expect(session, ["fit", "train", "script.py", "--plugins", "logging,schedulers"], ["val_accuracy", "2/2", "test_accuracy"])
+        _expect(session, ["fit", "new-plugin", "trial"], ["pip install -e 'fit-trial[test]'"])
+        session.install("--no-deps", "--no-build-isolation", str(folder / "fit-trial"))
+        _expect(session, ["fit", "train", "script.py", "-p", "trial:limit=8"], ["8 samples are enough"])
         histories = list(folder.glob("runs/script/*/history.csv"))
         if len(histories) != 1:
             session.error(f"expected one history.csv, found {histories}")

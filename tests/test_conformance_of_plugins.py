@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from functools import partial
 from importlib.metadata import entry_points
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ import pytest
 import sklearn.metrics  # noqa: F401  # which sets variables of the environment when it is imported: not in the midst of a check
 import torch
 
+from fit_core.hookspecs import SPECS
 from fit_core.testing import failures
+from fit_core.testing.manners import REPLACED
+from fit_core.validate import find_hooks
 from fit_gan import GAN, adversarial_updates
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +68,7 @@ OPTIONS = {
     "feature-matching": "feature-matching:layer=score",
     "freeze": "freeze:params=bias,until=1 epoch",
     "metrics": "metrics:names=[running_accuracy,f1]",
-    "scheduled-value": "scheduled-value:of=weight_decay,base=1,start=0.1,end=0.2",
+    "scheduled-value": "scheduled-value:of=weight_decay,base=1,start=0.01,end=0.1",
     "stop-at": "stop-at:monitor=loss,target=-1",
     "stop-after": "stop-after:time=9 h",
     "visdom": "visdom:offline=always",
@@ -90,3 +94,20 @@ def test_it_conforms(name: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_every_plugin_is_checked() -> None:
     assert set(CLASSES) == set(DECLARED) - {"logging", "schedulers", "mixed-precision", "gan", "device", "vis"}, "all but bundles"
+
+
+def test_the_kit_knows_who_replaces_which_stage() -> None:
+    """What the check "conflicts" compares with; of two that replace one stage, one says which of them acts."""
+    replaced: dict[str, set[str]] = {}
+    ordered: set[frozenset[str]] = set()
+    for point in entry_points(group="fit.plugins"):
+        if point.name in CLASSES:
+            plugin = point.load()
+            for hook, function in find_hooks(plugin).items():
+                stage = function.fit_impl["specname"] or hook
+                if stage in SPECS and SPECS[stage].fit_kind in ("stage", "decision") and not function.fit_impl["wrapper"]:
+                    replaced.setdefault(stage, set()).add(point.name)
+            for attribute in ("replaces", "runs_before", "runs_after"):
+                ordered |= {frozenset({point.name, other}) for other in getattr(plugin, attribute, ())}
+    assert replaced == REPLACED
+    assert {frozenset(pair) for names in replaced.values() for pair in combinations(names, 2)} <= ordered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import re
 import shlex
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from fit_core import State, hookspecs
-from fit_core.testing import ForkServer, Outcome
+from fit_core.cli import main
+from fit_core.testing import CHECKS, ForkServer, Outcome
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -37,7 +39,13 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 def python_of(page: Path) -> list[str]:
     """Return what is to be run: not files, nor what is shown of examples, which tests/test_gallery.py looks at."""
-    return [text for language, text in blocks(page) if language == "python" and not re.match(r"# (examples/)?\w+\.py\n", text)]
+    return [text for language, text in blocks(page) if language == "python" and not re.match(r"# [\w/-]+\.py\n", text)]
+
+
+def files_of(page: Path) -> list[tuple[str, str]]:
+    """Return the python blocks that are files or parts of some, each with its path and its text."""
+    found = [re.match(r"# ([\w/-]+\.py)\n(.*)", text, re.DOTALL) for language, text in blocks(page) if language == "python"]
+    return [(block[1], block[2]) for block in found if block]
 
 
 def name_of(page: Path) -> str:
@@ -85,7 +93,46 @@ def test_commands_run(page: Path, tmp_path: Path, run_fit: Callable[..., Outcome
                 done = run_fit(*words[1:])
                 assert done.code == 0, f"{part}\n{done.stderr}"
             else:
-                assert words[:1] in (["python3.11"], ["."], ["pip"], ["tox"]), f"what runs {part!r}?"
+                assert words[:1] in (["python3.11"], ["."], ["pip"], ["pytest"], ["rm"], ["tox"]), f"what runs {part!r}?"
+
+
+def test_the_package_that_is_built_in_writing_plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork_server: ForkServer) -> None:
+    """`fit new-plugin`, the files of the page, and its own tests; found as if pip had installed it."""
+    page = ROOT / "docs" / "writing-plugins.md"
+    monkeypatch.chdir(tmp_path)
+    assert main(["new-plugin", "input-noise"]) == 0
+    for path in " ".join(re.findall(r"^\$ rm (.*)", page.read_text(), re.MULTILINE)).split():
+        Path(path).unlink()
+    for path, text in files_of(page):
+        Path(path).write_text(text)
+    source = tmp_path / "fit-input-noise" / "src"
+    metadata = source / "fit_input_noise-0.1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: fit-input-noise\nVersion: 0.1.0\n")
+    project = tomllib.loads((source.parent / "pyproject.toml").read_text())["project"]
+    shown = next(tomllib.loads(text)["project"] for language, text in blocks(page) if language == "toml")
+    assert project["entry-points"] == shown["entry-points"]
+    (metadata / "entry_points.txt").write_text("[fit.plugins]\n" + "\n".join(map(" = ".join, shown["entry-points"]["fit.plugins"].items())))
+    monkeypatch.setenv("PYTHONPATH", str(source))
+    tested = fork_server.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "fit-input-noise", cwd=tmp_path)
+    assert tested.returncode == 0, tested.stdout
+    shutil.copy(ROOT / "examples" / "digits.py", tmp_path / "script.py")
+    used = fork_server.run("-m", "fit_core", "train", "script.py", "-p", "input-noise:start=0.2", "--limit-batches", "2", cwd=tmp_path)
+    assert used.returncode == 0, used.stderr
+
+
+@pytest.mark.parametrize(("path", "text"), files_of(ROOT / "docs" / "testing-plugins.md"))
+def test_excerpts_are_those_of_real_tests(path: str, text: str) -> None:
+    """A line with three dots leaves some out."""
+    source = (ROOT / path).read_text()
+    for part in re.split(r"^\.\.\.\n", text, flags=re.MULTILINE):
+        assert part.rstrip() in source, f"{path} has not:\n{part}"
+
+
+def test_the_page_on_testing_has_every_check() -> None:
+    page = (ROOT / "docs" / "testing-plugins.md").read_text()
+    table = "".join(f"| {name} | {inspect.getdoc(check)} |\n" for name, check in CHECKS.items())
+    assert table in page
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if "$ fit explain" in page.read_text()], ids=name_of)

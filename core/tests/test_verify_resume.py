@@ -545,4 +545,4 @@ def test_state_that_cannot_be_saved_is_a_failure() -> None:
         def load_state_dict(self, state: dict[str, Any]) -> None:
             pass
 
-    assert "plugin 'unsavable'['set']" in failures(Unsavable())["resumes"]
+    assert "plugin 'unsavable'['set']" in failures(Unsavable())["plain state"]

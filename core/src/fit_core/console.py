@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Prints one line per epoch, and why a run stopped early."""
+    """Prints one line per epoch, and why a run stopped early; nothing if the trainer is quiet."""
 
     name = "console"
     passive = True
 
     @hookimpl
-    def on_epoch_end(self, state: State, row: Mapping[str, float]) -> None:
+    def on_epoch_end(self, trainer: Trainer, state: State, row: Mapping[str, float]) -> None:
+        if trainer.quiet:
+            return
         values = [
             number(name, value) if name == "seconds" else f"{name} {number(name, value)}" for name, value in row.items() if name != "epoch"
         ]
@@ -28,5 +30,5 @@ class Console:
 
     @hookimpl
     def on_fit_end(self, trainer: Trainer, state: State) -> None:
-        for line in ending(trainer, state):
+        for line in [] if trainer.quiet else ending(trainer, state):
             print(line, flush=True)

@@ -77,7 +77,13 @@ KNOWN_PACKAGES = {
     "prefetch": "fit-device",
 }
 """Which package brings a name, for the advice in errors."""
-KNOWN_COMMANDS = {"checkpoints": "fit-tools", "replay": "fit-tools", "runs": "fit-tools", "verify-resume": "fit-tools"}
+KNOWN_COMMANDS = {
+    "checkpoints": "fit-tools",
+    "new-plugin": "fit-tools",
+    "replay": "fit-tools",
+    "runs": "fit-tools",
+    "verify-resume": "fit-tools",
+}
 """Which package brings a command."""
 
 

@@ -16,6 +16,8 @@ from fit_core.state import StateKey
 
 RESERVED = ("epoch", "loss", "lr", "seconds")
 PREFIXES = ("val_", "test_")
+OWN = ("fit_core", "typing", "builtins")
+"""Top-level packages of which no adapter is."""
 FOREIGN = {"sklearn": "fit-metrics", "torchmetrics": "fit-metrics"}
 """Which package knows how to use the metrics of a library."""
 
@@ -80,6 +82,8 @@ class MetricList:
     def adapted(self, item: Any) -> Any:
         """Return an object of another library as a metric, by what is installed for that library."""
         for library in libraries(item):
+            if library in OWN:
+                continue  # spare the look at what is installed
             if library in self._adapters:
                 return load(self._adapters.find(library))(item)
             if library in FOREIGN:

@@ -17,13 +17,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fit_core.testing.conformance import CHECKS, CheckFailed, check_plugin, failures
+    from fit_core.testing.conformance import CHECKS, check_plugin, failures
     from fit_core.testing.differences import Difference, compare_runs, first_difference
     from fit_core.testing.fork_server import ForkServer
     from fit_core.testing.kit import TINY_SCRIPT, HookCalls, Outcome, record_hooks, run_fit, run_script, tiny_batches, tiny_trainer
     from fit_core.testing.points import Point
     from fit_core.testing.recorder import Recorder
     from fit_core.testing.resume import ResumeDiffers, check_resume
+    from fit_core.testing.subject import CheckFailed
 
 __all__ = [
     "CHECKS",
@@ -49,13 +50,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "conformance": ("CHECKS", "CheckFailed", "check_plugin", "failures"),
+    "conformance": ("CHECKS", "check_plugin", "failures"),
     "differences": ("Difference", "compare_runs", "first_difference"),
     "fork_server": ("ForkServer",),
     "kit": ("TINY_SCRIPT", "HookCalls", "Outcome", "record_hooks", "run_fit", "run_script", "tiny_batches", "tiny_trainer"),
     "points": ("Point",),
     "recorder": ("Recorder",),
     "resume": ("ResumeDiffers", "check_resume"),
+    "subject": ("CheckFailed",),
 }
 
 

@@ -53,6 +53,7 @@ def check_resume(
         ResumeDiffers: the message says where a resumed run differs first, and what the usual causes are.
         FitError: a step in `at` is beyond the end of the run.
     """
+    __tracebackhide__ = True
     length = {"epochs": 2 if epochs is None else epochs} if steps is None else {"steps": steps}
     with random_states_aside(torch.device("cpu")), tempfile.TemporaryDirectory() as name:
         bench = Bench(make_trainer, seed, length | how, Path(name))
@@ -103,6 +104,7 @@ class Bench:
         Raises:
             ResumeDiffers: it is not equal to the whole one.
         """
+        __tracebackhide__ = True
         name = f"interrupted-{number}"
         interrupted = self.run(name, interrupt_at=number)
         ended_before = not interrupted or not interrupted[-1].interrupted  # it is not the same run
