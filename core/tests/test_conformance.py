@@ -326,7 +326,11 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("plugin", [Good(), Good, lambda: Good(), "console", Display, GrabbingFirst, RefusesUpdates, Stopping], ids=str)
+GOOD = {"object": Good(), "class": Good, "function": lambda: Good(), "name": "console"}
+GOOD |= {each.__name__: each for each in (Display, GrabbingFirst, RefusesUpdates, Stopping)}
+
+
+@pytest.mark.parametrize("plugin", GOOD.values(), ids=GOOD)
 def test_a_good_plugin_passes(plugin: Any) -> None:
     check_plugin(plugin)
 
