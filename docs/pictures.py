@@ -1,7 +1,7 @@
-"""Makes the pictures of the documentation, from short runs on real data: python docs/pictures.py FOLDER.
+"""Makes the pictures of the documentation, from real runs: python docs/pictures.py FOLDER.
 
-What the plugins show is written by `show-files`; the newest of each name is copied as NAME.png, and tables and words as they are. A picture
-that is missing, or of one colour, is an error.
+What the plugins show is written by `show-files`; the newest of each name is copied as NAME.png, and tables and words as they are. Every
+example is run, and has the picture that it shows itself, or else its curves. A picture that is missing, or of one colour, is an error.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from torch import Tensor, nn
 
 from fit_core import State, Trainer, hookimpl
+from fit_core.modes import set_seed
+from fit_core.script import load_script
 from fit_vis import imaging
 
 EXPECTED = (
@@ -39,6 +41,9 @@ EXPECTED = (
     "tumours-val_precision_recall_curve",
     "tumours-val_roc_curve",
 )
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+SHOWN = {"appearance": "appearance", "gan": "samples", "himmelblau": "paths", "svm": "boundary", "vae": "digits", "wgan_gp": "samples"}
+"""What examples show themselves."""
 DIGITS = (
     "activations:histograms=true,layers=*",
     "class-appearance:every=20 epochs",
@@ -103,6 +108,19 @@ def train(folder: Path, model: nn.Module, loss_fn: nn.Module, data: tuple[Tensor
         trainer.fit(*parts, epochs=epochs)
 
 
+def example(script: Path, run: Path, folder: Path) -> None:
+    """Run an example as it is, and copy its picture."""
+    set_seed(0)
+    trainer = load_script(script).build_trainer()
+    trainer.run_dir = run
+    trainer.seeded(0, given=True)
+    trainer.use(["show-files", "curves", "samples", "no:console"] if "gan" in script.stem else ["show-files", "curves", "no:console"])
+    with trainer:
+        trainer.fit()
+    newest = sorted((run / "shown" / SHOWN.get(script.stem, "curves")).glob("*.png"))[-1]
+    shutil.copy(newest, folder / f"{script.stem}.png")
+
+
 def collect(run: Path, folder: Path, prefix: str = "") -> None:
     """Copy the newest file of each name and kind."""
     for file in sorted((run / "shown").glob("**/*.*")):
@@ -113,7 +131,7 @@ def collect(run: Path, folder: Path, prefix: str = "") -> None:
 
 def check(folder: Path) -> None:
     """Look whether every picture is there, and shows something."""
-    for name in EXPECTED:
+    for name in (*EXPECTED, *(script.stem for script in EXAMPLES)):
         pixels = np.asarray(Image.open(folder / f"{name}.png").convert("L"))
         if pixels.std() < 5:
             sys.exit(f"{name}.png shows nothing")
@@ -126,4 +144,6 @@ if __name__ == "__main__":
         for prefix, run in {"": digits, "tumours-": tumours}.items():
             run(Path(place) / run.__name__)
             collect(Path(place) / run.__name__, target, prefix)
+        for script in EXAMPLES:
+            example(script, Path(place) / script.stem, target)
     check(target)

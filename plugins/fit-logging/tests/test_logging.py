@@ -20,7 +20,7 @@ import pytest
 from fit_core import FitError, State, Trainer, hookimpl
 from fit_core.testing import TINY_SCRIPT, Outcome, tiny_batches
 from fit_core.testing import tiny_trainer as make_tiny
-from fit_logging import CSV, Progress
+from fit_logging import CSV, JSONL, Progress, StepLog, TextLog
 from fit_logging.row_file import RowFile
 from fit_logging.rows import append_rows, read_rows, write_rows
 from fit_logging.table import Table
@@ -356,3 +356,9 @@ def test_however_a_run_ends_its_files_are_closed(tmp_path: Path, how: str, capsy
         file.close()
     assert len(rows_of(tmp_path / "history.csv")) == 1
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("plugin", [CSV, JSONL, StepLog, TextLog])
+def test_a_path_may_be_text(plugin: Any, tmp_path: Path) -> None:
+    make_tiny(plugins=[plugin("mine.txt")], run_dir=tmp_path).fit(epochs=1)
+    assert (tmp_path / "mine.txt").read_text()

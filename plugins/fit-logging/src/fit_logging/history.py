@@ -27,8 +27,8 @@ class CSV:
 
     passive = True
 
-    def __init__(self, path: Path = Path("history.csv")) -> None:
-        self.path = path
+    def __init__(self, path: str | Path = Path("history.csv")) -> None:
+        self.path = Path(path)
         self._file: RowFile | None = None
 
     @hookimpl
@@ -63,7 +63,7 @@ class JSONL(CSV):
         path: the file, which ends with `.jsonl`; a relative one lies in the run folder.
     """
 
-    def __init__(self, path: Path = Path("history.jsonl")) -> None:
+    def __init__(self, path: str | Path = Path("history.jsonl")) -> None:
         super().__init__(path)
 
 
@@ -80,8 +80,8 @@ class StepLog:
     passive = True
     columns = ("step", "epoch", "phase", "time")
 
-    def __init__(self, path: Path = Path("steps.csv")) -> None:
-        self.path = path
+    def __init__(self, path: str | Path = Path("steps.csv")) -> None:
+        self.path = Path(path)
         self._file: RowFile | None = None
         self._rows: int | None = None
         self._running = False

@@ -31,9 +31,9 @@ class TextLog:
     passive = True
 
     def __init__(
-        self, path: Path = Path("log.txt"), logger: str = "fit", level: Literal["debug", "info", "warning", "error"] = "info"
+        self, path: str | Path = Path("log.txt"), logger: str = "fit", level: Literal["debug", "info", "warning", "error"] = "info"
     ) -> None:
-        self.path = path
+        self.path = Path(path)
         self.level = LEVELS[level]
         self._logger = logging.getLogger(logger)
         self._before = logging.NOTSET
