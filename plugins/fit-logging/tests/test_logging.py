@@ -358,7 +358,7 @@ def test_however_a_run_ends_its_files_are_closed(tmp_path: Path, how: str, capsy
     assert not list(tmp_path.glob(".*"))
 
 
-@pytest.mark.parametrize("plugin", [CSV, JSONL, StepLog, TextLog])
-def test_a_path_may_be_text(plugin: Any, tmp_path: Path) -> None:
-    make_tiny(plugins=[plugin("mine.txt")], run_dir=tmp_path).fit(epochs=1)
-    assert (tmp_path / "mine.txt").read_text()
+@pytest.mark.parametrize(("plugin", "name"), [(CSV, "mine.csv"), (JSONL, "mine.jsonl"), (StepLog, "mine.csv"), (TextLog, "mine.txt")])
+def test_a_path_may_be_text(plugin: Any, name: str, tmp_path: Path) -> None:
+    make_tiny(plugins=[plugin(name)], run_dir=tmp_path).fit(epochs=1)
+    assert (tmp_path / name).read_text()
