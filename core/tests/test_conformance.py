@@ -243,6 +243,25 @@ class RefusesUpdates(OneUpdate):
             raise FitError("it is made for one update")
 
 
+class StopsEarly:
+    """Ends a run between the steps that are compared."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+
+    @hookimpl
+    def on_batch_end(self, trainer: Trainer) -> None:
+        self.batches += 1
+        if self.batches >= 20:
+            trainer.stop("enough")
+
+    def state_dict(self) -> dict[str, int]:
+        return {"batches": self.batches}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.batches = state["batches"]
+
+
 class Stopping:
     """Ends a run in its second epoch, so that some hooks are not reached there."""
 
@@ -327,7 +346,7 @@ BAD = {
 
 
 GOOD = {"object": Good(), "class": Good, "function": lambda: Good(), "name": "console"}
-GOOD |= {each.__name__: each for each in (Display, GrabbingFirst, RefusesUpdates, Stopping)}
+GOOD |= {each.__name__: each for each in (Display, GrabbingFirst, RefusesUpdates, Stopping, StopsEarly)}
 
 
 @pytest.mark.parametrize("plugin", GOOD.values(), ids=GOOD)
