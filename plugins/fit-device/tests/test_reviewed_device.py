@@ -1,0 +1,113 @@
+"""What a review of the package found, each by what went wrong."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fit_core import FitError, Trainer, freeze
+from fit_core.testing import tiny_batches, tiny_trainer
+from fit_device import ActivationCheckpointing
+from fit_device.recomputing import recompute
+
+
+def fitted(make: Any, *plugins: Any) -> Trainer:
+    random.seed(0)
+    np.random.seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = make()
+    trainer = tiny_trainer(model=model, plugins=plugins, train_data=tiny_batches(3), seed=1)
+    trainer.fit(epochs=2)
+    return trainer
+
+
+class Lambda(nn.Module):
+    """A layer after a function of its inputs."""
+
+    def __init__(self, function: Any, size: int = 8) -> None:
+        super().__init__()
+        self.layer, self.function, self.calls = nn.Linear(size, size), function, 0
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.calls += 1
+        return self.layer(self.function(inputs))
+
+
+def between(*modules: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(4, 8), *modules, nn.Linear(8, 3))
+
+
+class Shared(nn.Module):
+    """A buffer that one module writes and another one reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writer, self.reader = nn.Module(), nn.Module()
+        counter = torch.zeros(8)
+        self.writer.register_buffer("counter", counter)
+        self.reader.register_buffer("counter", counter)
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.writer.counter.add_(1)
+        return self.layer(inputs) * self.reader.counter
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: between(nn.SiLU(inplace=True)),
+        lambda: between(nn.Sequential(nn.LeakyReLU(0.2, inplace=True), nn.Linear(8, 8))),
+        lambda: between(Lambda(lambda inputs: inputs * random.random())),
+        lambda: between(Lambda(lambda inputs: inputs * np.random.rand())),
+        lambda: between(Shared()),
+        lambda: nn.Sequential(nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d()), nn.LazyLinear(3)),
+        lambda: between(torch.jit.trace(nn.Linear(8, 8), torch.zeros(2, 8))),
+    ],
+    ids=["in place", "in place at first", "python", "numpy", "shared buffer", "lazy", "traced"],
+)
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_second_computation_is_that_of_the_first(make: Any) -> None:
+    plain, saving = fitted(make), fitted(make, ActivationCheckpointing())
+    for name, value in plain.model.state_dict().items():
+        assert torch.equal(saving.model.state_dict()[name], value), name
+
+
+def test_inputs_that_cannot_be_had_again_are_an_error() -> None:
+    inner, inputs = Lambda(lambda inputs: inputs), torch.randn(2, 8)
+    recompute(inner)
+    outputs = inner(inputs)
+    inputs.add_(1)
+    with pytest.raises(RuntimeError, match="input of Lambda was changed in place"):
+        outputs.sum().backward()
+    inner.function = Tensor.sin_
+    with pytest.raises(RuntimeError, match="input of Lambda was changed in place"):
+        inner(inputs).sum().backward()
+
+
+def test_what_is_frozen_keeps_nothing_either() -> None:
+    trainer = fitted(lambda: between(freeze(Lambda(torch.tanh))), ActivationCheckpointing("1"))
+    assert trainer.model[1].calls == 2 * 2 * 3 + 2, "twice in training, once in each of two validations"
+
+
+def test_a_module_is_found_by_each_of_its_names() -> None:
+    model = nn.ModuleDict({"encoder": nn.Linear(4, 4)})
+    model["decoder"] = model["encoder"]
+    model.forward = lambda inputs: model["decoder"](inputs)  # type: ignore[method-assign]
+    trainer = tiny_trainer(model=model, plugins=[ActivationCheckpointing("decoder")], val_data=None)
+    trainer.fit(epochs=1)
+    assert "forward" in vars(model["encoder"])
+    trainer.close()
+    assert "forward" not in vars(model["encoder"])
+
+
+@pytest.mark.parametrize("modules", [[], None, [nn.Linear(1, 1)], ""])
+def test_modules_are_patterns(modules: Any) -> None:
+    with pytest.raises(FitError, match="modules must be a pattern of names, or a list of some, not "):
+        ActivationCheckpointing(modules)
