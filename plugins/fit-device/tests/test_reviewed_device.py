@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fit_core import FitError, Trainer, freeze
-from fit_core.testing import tiny_batches, tiny_trainer
-from fit_device import ActivationCheckpointing
+from fit_core import FitError, Trainer, Update, Updates, freeze, hookimpl
+from fit_core.testing import check_resume, tiny_batches, tiny_trainer
+from fit_device import ActivationCheckpointing, Compile, GradScaler, Placement
 from fit_device.recomputing import recompute
+
+SGD = partial(torch.optim.SGD, lr=0.1)
 
 
 def fitted(make: Any, *plugins: Any) -> Trainer:
@@ -111,3 +114,56 @@ def test_a_module_is_found_by_each_of_its_names() -> None:
 def test_modules_are_patterns(modules: Any) -> None:
     with pytest.raises(FitError, match="modules must be a pattern of names, or a list of some, not "):
         ActivationCheckpointing(modules)
+
+
+@pytest.mark.parametrize("accumulate", [2, 3])
+def test_a_window_that_a_resumed_run_only_has_to_close_is_unscaled(accumulate: int) -> None:
+    def make() -> Trainer:
+        model = between()
+        updates = [Update(f"u{i}", SGD(model[i].parameters()), accumulate=i * accumulate or 1) for i in (0, 1)]
+        return tiny_trainer(model=model, optimizer=Updates(updates), plugins=[GradScaler()], train_data=tiny_batches(5), seed=1)
+
+    check_resume(make)
+
+
+def test_a_backward_pass_of_another_plugin_is_not_scaled() -> None:
+    @hookimpl
+    def backward(loss: Tensor) -> bool:
+        loss.backward()
+        return True
+
+    with pytest.raises(FitError, match="the loss of update 'main' was not scaled: another plugin makes the backward pass"):
+        tiny_trainer(plugins=[backward, GradScaler()]).fit(epochs=1)
+
+
+def test_parameters_in_half_precision_cannot_be_unscaled() -> None:
+    batches = [(inputs.half(), targets) for inputs, targets in tiny_batches(2)]
+    with pytest.raises(FitError, match="grad-scaler is for parameters in float32, and update 'main' has some in float16"):
+        tiny_trainer(model=nn.Linear(4, 3).half(), plugins=[GradScaler()]).fit(batches, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: GradScaler(init_scale=-1.0), "init_scale must be above 0, not -1.0"),
+        (lambda: GradScaler(growth_factor=0.5), "growth_factor must be above 1, not 0.5"),
+        (lambda: GradScaler(backoff_factor=2.0), "backoff_factor must be above 0 and below 1, not 2.0"),
+        (lambda: GradScaler(growth_interval=0), "growth_interval must be at least 1 and whole, not 0"),
+        (lambda: Placement("cpu", modules=nn.Linear(1, 1)), "modules must be a list of modules, not Linear"),
+        (lambda: Placement("cpu", modules=["teacher"]), "modules must be a list of modules, not .*'teacher'"),
+        (lambda: Compile(mode="fast"), "mode must be 'default', .* not 'fast'"),
+        (lambda: Compile(backend=3), "backend must be a name or a function, not 3"),
+        (lambda: Compile(dynamic="yes"), "dynamic must be True, False or None, not 'yes'"),
+    ],
+)
+def test_options_from_python_are_checked(make: Any, said: str) -> None:
+    with pytest.raises(FitError, match=said):
+        make()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_model_that_torch_would_not_compile() -> None:
+    with pytest.raises(FitError, match="the model is compiled already; give the trainer the module itself"):
+        tiny_trainer(model=torch.compile(between(), backend="eager"), plugins=[Compile("eager")]).fit(epochs=1)
+    with pytest.raises(FitError, match="torch cannot compile a model that torch.jit made; leave compile out"):
+        tiny_trainer(model=torch.jit.trace(nn.Linear(4, 3), torch.zeros(2, 4)), plugins=[Compile("eager")]).fit(epochs=1)
