@@ -167,3 +167,20 @@ def test_a_model_that_torch_would_not_compile() -> None:
         tiny_trainer(model=torch.compile(between(), backend="eager"), plugins=[Compile("eager")]).fit(epochs=1)
     with pytest.raises(FitError, match="torch cannot compile a model that torch.jit made; leave compile out"):
         tiny_trainer(model=torch.jit.trace(nn.Linear(4, 3), torch.zeros(2, 4)), plugins=[Compile("eager")]).fit(epochs=1)
+
+
+class Greedy(nn.Linear):
+    """Runs out of memory in evaluation."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not self.training:
+            raise torch.OutOfMemoryError("here")
+        return super().forward(inputs)
+
+
+@pytest.mark.parametrize("work", [lambda trainer: trainer.fit(epochs=1), Trainer.evaluate])
+def test_a_validation_that_runs_out_of_memory_is_not_told_to_save_activations(work: Any) -> None:
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        work(tiny_trainer(model=Greedy(4, 3), plugins=["memory-summary"]))
+    (note,) = [note for note in caught.value.__notes__ if note.startswith("out of memory")]
+    assert note.endswith("Try batches of 4 samples instead of 8, or the plugin mixed-precision.")
