@@ -24,27 +24,29 @@ class ActivationCheckpointing:
         modules: patterns of names, such as `layers.*`; by default every child of the model.
 
     Raises:
-        FitError: a pattern matches no module.
+        FitError: there is no pattern, or one matches no module.
     """
 
     passive = True
 
     def __init__(self, modules: str | list[str] = "*") -> None:
-        self.modules = modules
+        patterns = [modules] if isinstance(modules, str) else modules
+        if not isinstance(patterns, (list, tuple)) or not patterns or not all(isinstance(one, str) and one for one in patterns):
+            raise FitError(f"modules must be a pattern of names, or a list of some, not {modules!r}")
+        self.patterns = list(patterns)
         self._chosen: list[nn.Module] = []
 
     @hookimpl(trylast=True)  # a model that another plugin puts in is meant too
     def on_setup(self, trainer: Trainer) -> None:
         there = callable_modules(trainer.model)
-        patterns = [self.modules] if isinstance(self.modules, str) else list(self.modules)
-        for pattern in patterns:
+        for pattern in self.patterns:
             if not outermost(there, [pattern]):
                 names = [*there, *(f"{name}.*" for name in there)]
                 nearest = (
                     did_you_mean(pattern, names) or f" (there are {', '.join([*list(there)[:6], *['...'][: len(there) > 6]]) or 'none'})"
                 )
                 raise FitError(f"no module is called {pattern!r}{nearest}")
-        self._chosen = list(outermost(there, patterns).values())
+        self._chosen = list(outermost(there, self.patterns).values())
         for module in self._chosen:
             recompute(module)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class ChannelsLast:
     """Keeps kernels and images with their channels last in memory, which convolutions may run faster on.
 
-    Values are those without it, up to rounding. Checkpoints are the same. What has not four dimensions is left alone.
+    Values are those without it, up to rounding. Checkpoints are the same. What has not four dimensions, or is not floating, is left alone.
     """
 
     @hookimpl(trylast=True)  # a model that another plugin puts in is meant too

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -28,7 +28,7 @@ class Compile:
         fullgraph: make it an error if a part of the model cannot be compiled, instead of running this part as it is.
 
     Raises:
-        FitError: there is no such backend, or it takes no mode.
+        FitError: there is no such backend or mode, the backend takes no mode, or the model is compiled already.
     """
 
     def __init__(
@@ -38,6 +38,12 @@ class Compile:
         dynamic: bool | None = False,
         fullgraph: bool = False,
     ) -> None:
+        if not isinstance(backend, str) and not callable(backend):
+            raise FitError(f"backend must be a name or a function, not {backend!r}")
+        if mode is not None and mode not in get_args(Mode):
+            raise FitError(f"mode must be {listed(map(repr, get_args(Mode)))}, not {mode!r}")
+        if dynamic not in (True, False, None):
+            raise FitError(f"dynamic must be True, False or None, not {dynamic!r}")
         if mode is not None and backend != "inductor":
             raise FitError(f"mode={mode!r} is for the backend inductor; leave it out with {backend!r}")
         self.backend = backend
@@ -47,6 +53,8 @@ class Compile:
 
     @hookimpl(wrapper=True)
     def prepare_model(self) -> Generator[None, nn.Module, nn.Module]:
+        from torch._dynamo import OptimizedModule
+
         from fit_device.compiled import compiled  # importing torch's compiler takes a second
 
         if isinstance(self.backend, str):
@@ -54,4 +62,8 @@ class Compile:
             if self.backend not in known:
                 raise FitError(f"no backend {self.backend!r} (there are: {listed(known)}){did_you_mean(self.backend, known)}")
         module = yield
+        if isinstance(module, OptimizedModule):
+            raise FitError("the model is compiled already; give the trainer the module itself, or leave compile out")
+        if isinstance(module, torch.jit.ScriptModule):
+            raise FitError("torch cannot compile a model that torch.jit made; leave compile out")
         return compiled(module, backend=self.backend, mode=self.mode, dynamic=self.dynamic, fullgraph=self.fullgraph)

@@ -64,13 +64,25 @@ class MemorySummary:
         if self._sizes and not trainer.quiet:
             print(f"memory: {', '.join(f'{name} {readable(size)}' for name, size in sizes.items() if size)}", flush=True)  # noqa: T201
 
+    @hookimpl(wrapper=True)
+    def eval_step(self, trainer: Trainer, state: State) -> Iterator[None]:
+        try:
+            return (yield)
+        except RuntimeError as error:  # here: on_exception is given the state of the whole run
+            self._advise(trainer, state, error)
+            raise
+
     @hookimpl
     def on_exception(self, trainer: Trainer, state: State, exception: BaseException) -> None:
-        if is_out_of_memory(exception):
+        self._advise(trainer, state, exception)
+
+    def _advise(self, trainer: Trainer, state: State, error: BaseException) -> None:
+        advised = any(note.startswith("out of memory, with") for note in getattr(error, "__notes__", ()))
+        if is_out_of_memory(error) and not advised:
             accumulate = max((update.window.accumulate for update in state.updates.values()), default=trainer.accumulate)
             batch = batch_size(state.inputs, state.targets) if state.inputs is not None else 0
             training = state.phase == "train"
-            exception.add_note(advice(batch, accumulate, training, trainer.plugins, self._measured(state)))
+            error.add_note(advice(batch, accumulate, training, trainer.plugins, self._measured(state)))
 
     def _measured(self, state: State) -> dict[str, int]:
         peak = peak_of(state.device)

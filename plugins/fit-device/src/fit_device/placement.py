@@ -29,10 +29,12 @@ class Placement:
         modules: further modules to move, such as a teacher that a hook calls (from Python only).
 
     Raises:
-        FitError: there is no such device, or the model has no values to move (it is on the meta device).
+        FitError: there is no such device, the model has no values to move (it is on the meta device), or `modules` are none.
     """
 
     def __init__(self, device: str = "auto", modules: Sequence[nn.Module] = ()) -> None:
+        if not isinstance(modules, (list, tuple, nn.ModuleList)) or not all(isinstance(module, nn.Module) for module in modules):
+            raise FitError(f"modules must be a list of modules, not {modules!r}")
         self.device = str(device)
         self.modules = modules
 
