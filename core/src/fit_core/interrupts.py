@@ -35,6 +35,7 @@ class Signals:
     def __init__(self, trainer: Trainer) -> None:
         self.number: int | None = None
         self._trainer = trainer
+        self._at_once = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -43,7 +44,7 @@ class Signals:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.number is not None:
+        if self._at_once:
             self._before.pop(getattr(signal, "SIGCHLD", -1), None)  # workers are still ending, of which torch would raise anywhere
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -52,7 +53,7 @@ class Signals:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         name = signal.Signals(number).name
         if self.number is not None or not self._trainer.is_fitting:
-            self.number = number
+            self.number, self._at_once = number, True
             for each in NUMBERS:
                 signal.signal(each, signal.SIG_DFL if each != signal.SIGINT else signal.default_int_handler)  # a third one kills
             raise Interrupted(number, f"ended at once by {name}")

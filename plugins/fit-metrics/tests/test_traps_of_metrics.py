@@ -135,11 +135,11 @@ def test_throughput_leaves_out_what_comes_after_a_batch() -> None:
 
         @hookimpl(trylast=True)
         def on_safe_point(self) -> None:
-            time.sleep(0.02)
+            time.sleep(0.3)
 
     [row] = tiny_trainer(metrics=["throughput", ("thousands", Throughput().changed(name="t") / 1000)], plugins=[Saves()]).fit(epochs=1)
-    assert row["throughput"] > 1000
-    assert row["thousands"] > 1
+    assert row["throughput"] > 60, "with the pauses it would be below 54 samples a second"
+    assert row["thousands"] > 0.06
 
 
 def test_the_learning_rate_of_a_step_is_that_before_it() -> None:
