@@ -122,11 +122,30 @@ def pictures_or_error(
     Raises:
         FitError: they are none.
     """
-    found = as_pictures(values, shape, mean, std) if isinstance(values, Tensor) else None
+    found = pictures_or_none(who, values, shape, mean, std) if isinstance(values, Tensor) else None
     if found is None:
         said = f"shape {tuple(values.shape[1:])}" if isinstance(values, Tensor) else f"type {type(values).__name__}"
         raise FitError(f"{who} cannot show samples of {said} as pictures; set shape=[channels,height,width] with 1 or 3 channels")
     return found
+
+
+def pictures_or_none(
+    who: str,
+    values: Tensor,
+    shape: Sequence[int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Tensor | None:
+    """Return values as pictures, see `as_pictures`; None if they are none.
+
+    Raises:
+        FitError: they are, of another number of channels than mean or std.
+    """
+    found = as_pictures(values, shape)
+    for what, numbers in (("mean", mean), ("std", std)):
+        if found is not None and numbers and len(numbers) not in (1, found.shape[1]):
+            raise FitError(f"{who} has {len(numbers)} numbers as {what} for pictures of {found.shape[1]} channels; give one for each")
+    return found if mean is None and std is None else as_pictures(values, shape, mean, std)
 
 
 def prefix_of(state: State) -> str:

@@ -55,3 +55,110 @@ def test_threshold_curves_refuse_targets_that_do_not_fit(sink: Any) -> None:
 
     with pytest.raises(FitError, match=r"cannot compare outputs \(6, 3\) with targets \(6, 2\)"):
         train(cnn(), pictures(torch.ones(6, 2)), sink, "roc-curve", loss_fn=loss)
+
+
+class Bag(nn.Module):
+    """Scores of the mean of the vectors of words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(10, 3)
+
+    def forward(self, words: Tensor) -> Tensor:
+        return self.words(words).mean(1)
+
+
+def texts() -> list[tuple[Tensor, Tensor]]:
+    return [(torch.arange(4 * length).reshape(4, length) % 10, torch.arange(4) % 3) for length in (5, 7)]
+
+
+def test_samples_of_several_sizes_have_embeddings(sink: Any) -> None:
+    train(Bag(), texts(), sink, "embedding")
+    (item,) = sink.of("val_embedding")
+    assert item.vectors.shape == (8, 3)
+    assert item.pictures is None
+
+
+@pytest.mark.parametrize(
+    ("plugin", "said"),
+    [
+        ("embedding:inputs=true", "no tensors of one size; leave inputs=true out"),
+        ("embedding:layer=words", r"needs vectors of one size, not \(5, 3\) and \(7, 3\)"),
+        ("worst-samples", r"needs inputs of one size, not \(5,\) and \(7,\)"),
+        ("class-appearance", r"cannot show samples of shape \(5,\) as pictures"),
+    ],
+)
+def test_samples_of_several_sizes_that_cannot_be_shown_are_one_line(sink: Any, plugin: str, said: str) -> None:
+    with pytest.raises(FitError, match=said):
+        train(Bag(), texts(), sink, plugin)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "said"),
+    [
+        ("train-batch:mean=[0.1,0.2]", "2 numbers as mean for pictures of 3 channels"),
+        ("worst-samples:std=[0.1,0.2]", "2 numbers as std for pictures of 3 channels"),
+        ("embedding:std=[0.1,0.2]", "2 numbers as std for pictures of 3 channels"),
+        ("embedding:layer=0,avg_pool=7", "avg_pool=7 is larger than maps of 6 x 6"),
+        ("model-summary:columns=[num_param]", "no column 'num_param'; did you mean 'num_params'"),
+        ("feature-maps:count=0", "count must be at least 1"),
+        ("feature-maps:sample=-9", "sample at least 0"),
+        ("filters:count=0", "count must be at least 1"),
+    ],
+)
+def test_mistaken_options_are_one_line(sink: Any, plugin: str, said: str) -> None:
+    with pytest.raises(FitError, match=said):
+        train(cnn(3), pictures(channels=3), sink, plugin)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_class_appearance_of_a_model_of_other_floats(sink: Any, dtype: torch.dtype) -> None:
+    ((inputs, targets),) = pictures()
+    train(cnn().to(dtype), [(inputs.to(dtype), targets)], sink, "class-appearance:steps=2")
+    assert len(sink.of("class_appearance")[0].pixels) == 3
+
+
+def test_filters_of_lazy_layers(sink: Any) -> None:
+    train(nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(3)), pictures(), sink, "filters")
+    assert sink.of("filters")[0].pixels.shape == (4, 1, 3, 3)
+
+
+def test_saliency_of_the_truth_takes_one_hot_targets_and_targets_to_ignore(sink: Any) -> None:
+    classes = torch.arange(6) % 3
+    model = cnn()
+    for targets in (classes, torch.eye(3)[classes], torch.where(classes == 2, -100, classes)):
+        train(model, pictures(targets), sink, "saliency:of=truth,count=6", loss_fn=nothing_learned)
+    of_classes, of_one_hot, of_some = (item.pixels for item in sink.of("saliency"))
+    torch.testing.assert_close(of_one_hot, of_classes)
+    torch.testing.assert_close(of_some[:4], of_classes[:4])
+    assert not torch.equal(of_some[5], of_classes[5])
+
+
+def nothing_learned(outputs: Tensor, targets: Tensor) -> Tensor:
+    return 0 * outputs.sum() + 0 * targets.sum()
+
+
+def test_saliency_needs_inputs_with_a_gradient(sink: Any) -> None:
+    class Bytes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = cnn()
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            return self.inner(pixels / 255)  # type: ignore[no-any-return]
+
+    ((inputs, targets),) = pictures()
+    with pytest.raises(FitError, match=r"saliency needs inputs that have a gradient: floats, not torch\.uint8"):
+        train(Bytes(), [((inputs * 255).to(torch.uint8), targets)], sink, "saliency")
+
+
+def test_the_score_of_an_event_is_said_and_no_class_of_one(sink: Any) -> None:
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], targets.float())
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 1))
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].bias.fill_(5.0)
+    train(model, pictures(torch.ones(6, dtype=torch.long)), sink, "saliency", loss_fn=lambda *given: 0 * loss(*given))
+    assert sink.of("saliency")[0].captions[:2] == ["1", "taken for 5"]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from fit_core import State, hookimpl
+from fit_core import FitError, State, hookimpl
 from fit_core.batch import is_one, names_state
+from fit_core.errors import did_you_mean, listed
 from fit_core.items import Text
 from fit_vis.looking import shown
 from fit_vis.undisturbed import undisturbed
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fit_core import Trainer
 
 COLUMNS = ("input_size", "output_size", "num_params", "mult_adds", "trainable")
+KNOWN = (*COLUMNS, "params_percent", "kernel_size")
 
 
 class ModelSummary:
@@ -26,8 +28,7 @@ class ModelSummary:
 
     Args:
         depth: how deep within nested modules.
-        columns: of torchinfo: `input_size`, `output_size`, `num_params`, `params_percent`, `kernel_size`, `groups`, `mult_adds`,
-            `trainable`.
+        columns: of torchinfo: `input_size`, `output_size`, `num_params`, `params_percent`, `kernel_size`, `mult_adds`, `trainable`.
     """
 
     passive = True
@@ -35,6 +36,9 @@ class ModelSummary:
     def __init__(self, depth: int = 4, columns: list[str] | None = None) -> None:
         self.depth = depth
         self.columns = list(columns or COLUMNS)
+        for column in self.columns:
+            if column not in KNOWN:
+                raise FitError(f"model-summary has no column {column!r}{did_you_mean(column, KNOWN) or f'; there are {listed(KNOWN)}'}")
         self._done = False
 
     @hookimpl

@@ -73,8 +73,8 @@ class ThresholdCurves:
         scores, truth = aligned(outputs.detach(), targets)
         if len(scores) != len(truth) or (truth.dim() == 2 and truth.shape != scores.shape):
             raise FitError(
-                f"{self.what} cannot compare outputs {tuple(outputs.shape)} with targets {tuple(targets.shape)}; it takes (batch, classes, ...)"
-                " with (batch, ...), or both of one shape"
+                f"{self.what} cannot compare outputs {tuple(outputs.shape)} with targets {tuple(targets.shape)};"
+                " it takes (batch, classes, ...) with (batch, ...), or both of one shape"
             )
         self._kept.append((scores.clone(), truth.clone()))
         self._bytes += outputs.nbytes
