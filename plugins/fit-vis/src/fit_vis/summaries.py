@@ -63,9 +63,9 @@ def cell(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def session_start(values: Mapping[str, HParam]) -> Summary:
-    """Return hyper-parameters. TensorBoard takes the metrics of a run from its scalars."""
-    return summary.hparams(dict(values), {})[1]
+def session_start(values: Mapping[str, object]) -> Summary:
+    """Return hyper-parameters, those of other types as text, and none that is None. TensorBoard takes the metrics of a run from its scalars."""
+    return summary.hparams({name: each if isinstance(each, HParam | None) else str(each) for name, each in values.items()}, {})[1]
 
 
 def session_end() -> Summary:
