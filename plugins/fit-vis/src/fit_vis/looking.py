@@ -99,14 +99,22 @@ def picked(value: Any, which: int | str | None) -> Any:
         raise FitError(f"there is no output or target {which!r} in a {type(value).__name__}") from None
 
 
-def tensor_or_error(who: str, what: str, value: Any) -> Tensor:
+def tensor_or_error(who: str, what: str, value: Any, pick: bool = True) -> Tensor:
     """Return a tensor.
+
+    Args:
+        who: needs one.
+        what: it is: "input", "output" or "target".
+        value: what there is.
+        pick: whether there is an option of this name, which picks one of several.
 
     Raises:
         FitError: it is something else.
     """
     if not isinstance(value, Tensor):
-        raise FitError(f"{who} needs a tensor as {what}, not {type(value).__name__}; pick one with output= or target=")
+        raise FitError(
+            f"{who} needs a tensor as {what}, not {type(value).__name__}; {f'pick one with {what}=' if pick else 'leave it out'}"
+        )
     return value
 
 

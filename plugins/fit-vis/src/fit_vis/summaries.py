@@ -64,8 +64,9 @@ def cell(value: Any) -> str:
 
 
 def session_start(values: Mapping[str, object]) -> Summary:
-    """Return hyper-parameters, those of other types as text, and none that is None. TensorBoard takes the metrics of a run from its scalars."""
-    return summary.hparams({name: each if isinstance(each, HParam | None) else str(each) for name, each in values.items()}, {})[1]
+    """Return hyper-parameters: other types as text, None not at all. TensorBoard takes the metrics of a run from its scalars."""
+    said = {name: each if isinstance(each, HParam | None) else str(each) for name, each in values.items()}
+    return summary.hparams(said, {})[1]
 
 
 def session_end() -> Summary:

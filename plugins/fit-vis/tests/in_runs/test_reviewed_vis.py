@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fit_core import FitError, Trainer
+from fit_vis.imaging import FromState
 
 Data = Sequence[tuple[Tensor, Tensor]]
 CRITERION = nn.CrossEntropyLoss()
@@ -162,3 +163,43 @@ def test_the_score_of_an_event_is_said_and_no_class_of_one(sink: Any) -> None:
         model[1].bias.fill_(5.0)
     train(model, pictures(torch.ones(6, dtype=torch.long)), sink, "saliency", loss_fn=lambda *given: 0 * loss(*given))
     assert sink.of("saliency")[0].captions[:2] == ["1", "taken for 5"]
+
+
+class Named(nn.Module):
+    """Takes inputs by name, or not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(36, 3)
+
+    def forward(self, pixels: Tensor, note: str | None = None) -> Tensor:
+        return self.inner(pixels.flatten(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "said"),
+    [
+        ("saliency", "saliency needs a tensor as input, not dict; leave it out"),
+        ("class-appearance", "class-appearance needs a tensor as input, not dict; leave it out"),
+        ("worst-samples", "worst-samples needs a tensor as input, not dict; pick one with input="),
+    ],
+)
+def test_inputs_by_name_are_picked_where_they_can_be(sink: Any, plugin: str, said: str) -> None:
+    ((inputs, targets),) = pictures()
+    with pytest.raises(FitError, match=said):
+        train(Named(), [({"pixels": inputs}, targets)], sink, plugin)  # type: ignore[list-item]
+
+
+def test_a_model_that_torchinfo_cannot_call_is_one_line(sink: Any) -> None:
+    ((inputs, targets),) = pictures()
+    with pytest.raises(FitError, match="model-summary: torchinfo cannot summarise this model"):
+        train(Named(), [((inputs, "a note"), targets)], sink, "model-summary")  # type: ignore[list-item]
+
+
+def test_pictures_of_several_sizes_cannot_be_cached(sink: Any) -> None:
+    data = [(torch.rand(4, 1, size, size), torch.arange(4) % 3) for size in (5, 6)]
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4, 3))
+    with pytest.raises(FitError, match="imaging-all cannot cache pictures of several sizes"):
+        train(model, data, sink, FromState("inputs").on_train().cache(6).show("all"))
+    train(model, data, sink, FromState("inputs").on_train().show("each"))
+    assert [item.pixels.shape[-1] for item in sink.of("each")] == [5, 6]

@@ -63,6 +63,9 @@ def summary(model: nn.Module, inputs: Any, extra: Mapping[str, Any], depth: int,
         extra: further keywords.
         depth: how deep within nested modules.
         columns: what is said of each layer.
+
+    Raises:
+        FitError: torchinfo cannot do it.
     """
     from torchinfo import summary as summarise
     from torchinfo.torchinfo import clear_cached_forward_pass
@@ -72,6 +75,9 @@ def summary(model: nn.Module, inputs: Any, extra: Mapping[str, Any], depth: int,
     rows = ("var_names", "depth")
     try:
         made = str(summarise(model, input_data=inputs, depth=depth, col_names=columns, row_settings=rows, mode="eval", verbose=0, **extra))
+    except (RuntimeError, TypeError) as error:  # the first is what it makes of anything that the model raises
+        cause = error.__cause__ or error
+        raise FitError(f"model-summary: torchinfo cannot summarise this model ({type(cause).__name__}: {cause}); leave it out") from error
     finally:
         clear_cached_forward_pass()  # which would keep the model alive as long as the process
     return re.sub(r"\(Units\.(\w)\w*\)", r"(\1)", made)  # torchinfo 1.8 formats its units for Python 3.10

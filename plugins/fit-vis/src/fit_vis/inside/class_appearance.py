@@ -74,7 +74,7 @@ class ClassAppearance:
     @hookimpl
     def on_batch_end(self, trainer: Trainer, state: State) -> None:
         if self._input is None and shown(trainer):
-            inputs = tensor_or_error("class-appearance", "input", state.inputs)
+            inputs = tensor_or_error("class-appearance", "input", state.inputs, pick=False)
             pictures_or_error("class-appearance", inputs[:1], self.shape)
             self._input = inputs.shape[1:]
 
