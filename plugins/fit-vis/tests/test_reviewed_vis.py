@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from fit_core import FitError, State, Trainer, hookimpl, items
 from fit_core.testing import tiny_batches, tiny_trainer
-from fit_vis import ShowFiles, TensorBoard
+from fit_vis import ShowFiles, TensorBoard, Visdom
 from fit_vis.summaries import session_start
 
 
@@ -100,3 +102,24 @@ def test_names_are_as_long_as_one_likes(tmp_path: Path, sink: type[ShowFiles | T
     with tiny_trainer(plugins=[sink(folder=tmp_path / "out"), Long()], run_dir=tmp_path) as trainer:
         trainer.fit(epochs=1)
     assert sum(name.endswith("vectors.tsv") for name in below(tmp_path / "out")) == 2
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """Let no file have more than 30,000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def visdom() -> Visdom:
+    pytest.importorskip("visdom")
+    return Visdom(offline="always")
+
+
+@pytest.mark.usefixtures("small_disk")
+@pytest.mark.parametrize("sink", [ShowFiles, TensorBoard, visdom])
+def test_a_disk_that_is_full_is_one_line(tmp_path: Path, sink: Callable[[], object]) -> None:
+    with pytest.raises(FitError, match=r"cannot write to .*; choose another folder, or make room"):
+        train(tmp_path, sink(), items.Histogram(torch.randn(3000), bins=3000), 3)
