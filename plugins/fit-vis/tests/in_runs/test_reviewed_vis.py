@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fit_core import FitError, Trainer
+from fit_core import FitError, State, Trainer, Update, Updates
 from fit_vis.imaging import FromState
 
 Data = Sequence[tuple[Tensor, Tensor]]
@@ -203,3 +203,28 @@ def test_pictures_of_several_sizes_cannot_be_cached(sink: Any) -> None:
         train(model, data, sink, FromState("inputs").on_train().cache(6).show("all"))
     train(model, data, sink, FromState("inputs").on_train().show("each"))
     assert [item.pixels.shape[-1] for item in sink.of("each")] == [5, 6]
+
+
+def test_activations_of_each_update_are_heard(sink: Any) -> None:
+    class Two(nn.Module):
+        """The second update goes through both layers, the first one through one."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(36, 36), nn.Linear(36, 3)
+
+        def forward(self, inputs: Tensor, state: State) -> Tensor:
+            values = inputs.flatten(1)
+            through = state.update is not None and state.update.name == "b"
+            return self.second(self.first(values) if through else values)  # type: ignore[no-any-return]
+
+    model = Two()
+    ((inputs, targets),) = pictures()
+    mean = float(model.second(inputs.flatten(1)).mean().detach())
+    sgd = partial(torch.optim.SGD, lr=0.1)
+    updates = Updates([Update("a", sgd, model.second.parameters()), Update("b", sgd, model.first.parameters())])
+    Trainer(model, CRITERION, updates, plugins=[sink, "activations"], quiet=True).fit([(inputs, targets)], epochs=1)
+    assert [step for step, _ in sink.numbers["activations/mean/first"]] == [step for step, _ in sink.numbers["activations/mean/second"]]
+    assert sink.numbers["activations/mean/second"][0][1] == pytest.approx(mean), "of the first update in which it is called"
+    (table,) = sink.of("activations")
+    assert [row[0] for row in table.rows] == ["second", "first"]
