@@ -158,7 +158,9 @@ def pictures_or_none(
 
 def prefix_of(state: State) -> str:
     """Return what the names of a pass begin with (`val_`), read from its row."""
-    return next((name.removesuffix("loss") for name in state.row if name.endswith("_loss")), "")
+    of_loss = next((name.removesuffix("loss") for name in state.row if name.endswith("_loss")), "")
+    prefixes = sorted(state.validation, key=len, reverse=True)
+    return of_loss or next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in state.row)), "")
 
 
 def matching_parameters(trainer: Trainer, patterns: Patterns) -> dict[str, nn.Parameter]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fit_core import FitError, State, Trainer, Update, Updates
+from fit_core import FitError, State, Trainer, Update, Updates, hookimpl
 from fit_vis.imaging import FromState
 
 Data = Sequence[tuple[Tensor, Tensor]]
@@ -224,7 +224,20 @@ def test_activations_of_each_update_are_heard(sink: Any) -> None:
     sgd = partial(torch.optim.SGD, lr=0.1)
     updates = Updates([Update("a", sgd, model.second.parameters()), Update("b", sgd, model.first.parameters())])
     Trainer(model, CRITERION, updates, plugins=[sink, "activations"], quiet=True).fit([(inputs, targets)], epochs=1)
-    assert [step for step, _ in sink.numbers["activations/mean/first"]] == [step for step, _ in sink.numbers["activations/mean/second"]]
+    assert len(sink.numbers["activations/mean/first"]) == len(sink.numbers["activations/mean/second"]) == 1
     assert sink.numbers["activations/mean/second"][0][1] == pytest.approx(mean), "of the first update in which it is called"
     (table,) = sink.of("activations")
     assert [row[0] for row in table.rows] == ["second", "first"]
+
+
+def test_validation_sets_without_a_loss_have_their_prefixes(sink: Any) -> None:
+    class NoLoss:
+        @hookimpl(tryfirst=True)
+        def eval_step(self, state: State) -> bool:
+            state.outputs = state.model(state.inputs)
+            return True
+
+    sgd = partial(torch.optim.SGD, lr=0.1)
+    trainer = Trainer(cnn(), CRITERION, sgd, metrics=["accuracy"], plugins=[sink, NoLoss(), "embedding"], quiet=True)
+    trainer.fit(pictures(), {"a": pictures(), "b": pictures()}, epochs=1)
+    assert sink.names == ["val_a_embedding", "val_b_embedding"]
