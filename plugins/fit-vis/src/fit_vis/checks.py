@@ -1,8 +1,10 @@
-"""What can be shown: items whose parts fit together."""
+"""What can be shown, and written: items whose parts fit together, and folders."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from torch import Tensor
 
@@ -18,6 +20,19 @@ def check(name: str, item: items.Item) -> None:
     wrong = _wrong(item)
     if wrong is not None:
         raise FitError(f"cannot show {name!r}: {wrong}")
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Say in one line that a folder cannot be written to.
+
+    Raises:
+        FitError: it is none, it is somebody else's, or the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise FitError(f"cannot write to {folder}: {error.strerror or error}; choose another folder, or make room") from error
 
 
 def _wrong(item: items.Item) -> str | None:

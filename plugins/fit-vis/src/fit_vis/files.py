@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fit_core.items import Embedding, Item, Text
@@ -24,8 +25,28 @@ def numbered(stem: str, count: int) -> str:
 
 def stems(folder: Path, prefix: str) -> list[str]:
     """Return the stems in a folder that begin so, in the order in which they were shown."""
-    found = {match[0]: match for path in folder.glob(f"{prefix}*") if (match := NUMBERED.match(path.name.partition(".")[0]))}
-    return sorted(found, key=lambda stem: (found[stem][1], int(found[stem][2] or 1)))
+    return sorted({stem for path in folder.glob(f"{prefix}*") if NUMBERED.match(stem := path.name.partition(".")[0])}, key=order)
+
+
+def order(stem: str) -> tuple[str, int]:
+    """Return what says which of two stems was shown first."""
+    match = NUMBERED.match(stem)
+    assert match is not None
+    return match[1], int(match[2] or 1)
+
+
+def shown_later(root: Path, prefix: str, last: Mapping[Path, str]) -> Iterator[tuple[Path, str]]:
+    """Yield the folders and stems below a folder of what was shown after the last of its name, or of a name that has none.
+
+    Args:
+        root: what lies below it.
+        prefix: what stems begin with.
+        last: stems by folder.
+    """
+    for folder in sorted({path.parent for path in root.rglob(f"{prefix}*")}):
+        for stem in stems(folder, prefix):
+            if folder not in last or order(stem) > order(last[folder]):
+                yield folder, stem
 
 
 def remove(folder: Path, stem: str) -> None:

@@ -99,14 +99,22 @@ def picked(value: Any, which: int | str | None) -> Any:
         raise FitError(f"there is no output or target {which!r} in a {type(value).__name__}") from None
 
 
-def tensor_or_error(who: str, what: str, value: Any) -> Tensor:
+def tensor_or_error(who: str, what: str, value: Any, pick: bool = True) -> Tensor:
     """Return a tensor.
+
+    Args:
+        who: needs one.
+        what: it is: "input", "output" or "target".
+        value: what there is.
+        pick: whether there is an option of this name, which picks one of several.
 
     Raises:
         FitError: it is something else.
     """
     if not isinstance(value, Tensor):
-        raise FitError(f"{who} needs a tensor as {what}, not {type(value).__name__}; pick one with output= or target=")
+        raise FitError(
+            f"{who} needs a tensor as {what}, not {type(value).__name__}; {f'pick one with {what}=' if pick else 'leave it out'}"
+        )
     return value
 
 
@@ -122,16 +130,37 @@ def pictures_or_error(
     Raises:
         FitError: they are none.
     """
-    found = as_pictures(values, shape, mean, std) if isinstance(values, Tensor) else None
+    found = pictures_or_none(who, values, shape, mean, std) if isinstance(values, Tensor) else None
     if found is None:
         said = f"shape {tuple(values.shape[1:])}" if isinstance(values, Tensor) else f"type {type(values).__name__}"
         raise FitError(f"{who} cannot show samples of {said} as pictures; set shape=[channels,height,width] with 1 or 3 channels")
     return found
 
 
+def pictures_or_none(
+    who: str,
+    values: Tensor,
+    shape: Sequence[int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Tensor | None:
+    """Return values as pictures, see `as_pictures`; None if they are none.
+
+    Raises:
+        FitError: they are, of another number of channels than mean or std.
+    """
+    found = as_pictures(values, shape)
+    for what, numbers in (("mean", mean), ("std", std)):
+        if found is not None and numbers and len(numbers) not in (1, found.shape[1]):
+            raise FitError(f"{who} has {len(numbers)} numbers as {what} for pictures of {found.shape[1]} channels; give one for each")
+    return found if mean is None and std is None else as_pictures(values, shape, mean, std)
+
+
 def prefix_of(state: State) -> str:
     """Return what the names of a pass begin with (`val_`), read from its row."""
-    return next((name.removesuffix("loss") for name in state.row if name.endswith("_loss")), "")
+    of_loss = next((name.removesuffix("loss") for name in state.row if name.endswith("_loss")), "")
+    prefixes = sorted(state.validation, key=len, reverse=True)
+    return of_loss or next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in state.row)), "")
 
 
 def matching_parameters(trainer: Trainer, patterns: Patterns) -> dict[str, nn.Parameter]:

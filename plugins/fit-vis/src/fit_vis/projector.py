@@ -22,7 +22,7 @@ CONFIG = "projector_config.pbtxt"
 ENTRY = "entry.pbtxt"
 
 
-def add_to_projector(root: Path, name: PurePosixPath, step: int, item: Embedding) -> None:
+def add_to_projector(root: Path, name: PurePosixPath, step: int, item: Embedding, begun: float) -> None:
     """Write vectors into a folder of their own, and name them in the configuration beside it.
 
     Args:
@@ -30,27 +30,35 @@ def add_to_projector(root: Path, name: PurePosixPath, step: int, item: Embedding
         name: of the folder below `root/projector`, and in the projector.
         step: likewise.
         item: what to show.
+        begun: when the run began to write, in seconds since the Unix epoch: it tells what this run shows from what others do.
     """
     where = PurePosixPath("projector") / name / f"step-{step:08}"
     side = write_embedding(root / where, item)
-    (root / where / ENTRY).write_text(entry(where, f"{name} {step}", item.labels is not None, side))
+    (root / where / ENTRY).write_text(owned(begun) + entry(where, f"{name} {step}", item.labels is not None, side))
     configure(root)
 
 
 def configure(root: Path) -> None:
     """Write the configuration anew, of everything that there is: of each name the newest first, which is what the projector shows."""
     newest_first = sorted((root / "projector").glob(f"**/{ENTRY}"), reverse=True)
-    text = "".join(path.read_text() for path in sorted(newest_first, key=lambda path: path.parent.parent))
+    texts = (path.read_text() for path in sorted(newest_first, key=lambda path: path.parent.parent))
+    text = "".join(text.partition("\n")[2] for text in texts)  # without the line that says whose it is
     replaced(root / CONFIG, lambda draft: draft.write_text(text))
 
 
-def forget_after(root: Path, step: int) -> None:
-    """Remove what was shown after a step."""
-    late = [path.parent for path in root.glob(f"projector/**/{ENTRY}") if int(path.parent.name.removeprefix("step-")) > step]
+def forget_after(root: Path, step: int, begun: float) -> None:
+    """Remove what a run showed after a step."""
+    own = [path.parent for path in root.glob(f"projector/**/{ENTRY}") if path.read_text().startswith(owned(begun))]
+    late = [folder for folder in own if int(folder.name.removeprefix("step-")) > step]
     for folder in late:
         shutil.rmtree(folder)
     if late:
         configure(root)
+
+
+def owned(begun: float) -> str:
+    """Return the comment with which the entry of a run begins."""
+    return f"# run {begun:.6f}\n"
 
 
 def entry(where: PurePosixPath, name: str, labels: bool, side: int | None) -> str:

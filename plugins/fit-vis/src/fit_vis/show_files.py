@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fit_core import FitError, State, hookimpl
 from fit_core.items import Item
-from fit_vis.checks import check
-from fit_vis.files import numbered, remove, stems, write
+from fit_vis.checks import check, writing_to
+from fit_vis.files import numbered, remove, shown_later, stems, write
 from fit_vis.places import relative
 
 if TYPE_CHECKING:
@@ -36,15 +36,16 @@ class ShowFiles:
         self.folder = folder
         self.keep = keep
         self._last: dict[str, tuple[str, int]] = {}
+        self._restored = False
 
     @hookimpl
     def on_fit_start(self, trainer: Trainer, state: State) -> None:
-        for where, last in self._last.items() if state.resumed else ():
-            place = trainer.ensure_run_dir() / self.folder / where
-            shown = stems(place, "step-")
-            kept = numbered(*last)
-            for late in shown[shown.index(kept) + 1 :] if kept in shown else ():
-                remove(place, late)
+        if state.resumed and self._restored:
+            root = trainer.ensure_run_dir() / self.folder
+            last = {root / where: numbered(*last) for where, last in self._last.items()}
+            for place, late in list(shown_later(root, "step-", last)):
+                if place in last or not self.folder.is_absolute():  # another run may have shown other names in a folder of both
+                    remove(place, late)
 
     @hookimpl
     def on_show(self, trainer: Trainer, state: State, name: str, item: Item) -> None:
@@ -55,10 +56,11 @@ class ShowFiles:
         last, count = self._last.get(where, ("", 0))
         self._last[where] = (stem, count + 1 if last == stem else 1)
         place = trainer.ensure_run_dir() / self.folder / where
-        write(place, numbered(*self._last[where]), item)
-        if self.keep is not None:
-            for old in stems(place, prefix)[: -self.keep]:
-                remove(place, old)
+        with writing_to(place):
+            write(place, numbered(*self._last[where]), item)
+            if self.keep is not None:
+                for old in stems(place, prefix)[: -self.keep]:
+                    remove(place, old)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was shown last, so that a resumed run knows which files are its own."""
@@ -67,3 +69,4 @@ class ShowFiles:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
         self._last = {where: (stem, count) for where, (stem, count) in state["last"].items()}
+        self._restored = True

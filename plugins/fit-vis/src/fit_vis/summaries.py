@@ -63,9 +63,10 @@ def cell(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def session_start(values: Mapping[str, HParam]) -> Summary:
-    """Return hyper-parameters. TensorBoard takes the metrics of a run from its scalars."""
-    return summary.hparams(dict(values), {})[1]
+def session_start(values: Mapping[str, object]) -> Summary:
+    """Return hyper-parameters: other types as text, None not at all. TensorBoard takes the metrics of a run from its scalars."""
+    said = {name: each if isinstance(each, HParam | None) else str(each) for name, each in values.items()}
+    return summary.hparams(said, {})[1]
 
 
 def session_end() -> Summary:

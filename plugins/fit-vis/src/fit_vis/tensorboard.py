@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fit_core import State, hookimpl
 from fit_core.items import Embedding, Item, Text
 from fit_vis import summaries
-from fit_vis.checks import check
+from fit_vis.checks import check, writing_to
 from fit_vis.events import EventFile, cut
 from fit_vis.graph import graph_of
 from fit_vis.places import relative
@@ -52,9 +52,10 @@ class TensorBoard:
         self._running = True
         if state.resumed and self._saved:
             folder = trainer.ensure_run_dir() / self.folder
-            cut(folder, self._saved["begun_seconds"], self._saved["events"])
-            forget_after(folder, state.step)
-            self._file = EventFile(folder, self._saved["begun_seconds"], state.step)
+            with writing_to(folder):
+                cut(folder, self._saved["begun_seconds"], self._saved["events"])
+                forget_after(folder, state.step, self._saved["begun_seconds"])
+                self._file = EventFile(folder, self._saved["begun_seconds"], state.step)
         elif self._file is None:
             self._graph_due = self.graph
             file = self._open(trainer)
@@ -73,21 +74,23 @@ class TensorBoard:
     @hookimpl
     def on_log(self, trainer: Trainer, entries: list[LogEntry]) -> None:
         file = self._open(trainer)
-        for entry in entries:
-            prefix = "" if entry.phase in ("train", "validate") else f"{entry.phase}/"
-            file.add(entry.step, summaries.scalars({prefix + name: value for name, value in entry.values.items()}), entry.time)
-        self._written(file)
+        with writing_to(file.folder):
+            for entry in entries:
+                prefix = "" if entry.phase in ("train", "validate") else f"{entry.phase}/"
+                file.add(entry.step, summaries.scalars({prefix + name: value for name, value in entry.values.items()}), entry.time)
+            self._written(file)
 
     @hookimpl
     def on_show(self, trainer: Trainer, state: State, name: str, item: Item) -> None:
         check(name, item)
         file = self._open(trainer)
         tag = name if trainer.is_fitting else f"{state.phase}/{name}"
-        if isinstance(item, Embedding):
-            add_to_projector(file.folder, relative(tag), state.step, item)
-        else:
-            file.add(state.step, summaries.shown(tag, item))
-        self._written(file)
+        with writing_to(file.folder):
+            if isinstance(item, Embedding):
+                add_to_projector(file.folder, relative(tag), state.step, item, file.begun)
+            else:
+                file.add(state.step, summaries.shown(tag, item))
+            self._written(file)
 
     @hookimpl
     def on_fit_end(self, trainer: Trainer, state: State) -> None:
@@ -109,7 +112,7 @@ class TensorBoard:
         """Take up what `state_dict` returned."""
         self._saved = dict(state)
 
-    def _hparams(self, trainer: Trainer) -> dict[str, summaries.HParam]:
+    def _hparams(self, trainer: Trainer) -> dict[str, object]:
         """Return the script's options, the seed, and what was given."""
         options = (trainer.run_info or {}).get("options", {})
         return {**options, **({} if trainer.seed is None else {"seed": trainer.seed}), **self.hparams}
@@ -117,7 +120,9 @@ class TensorBoard:
     def _open(self, trainer: Trainer) -> EventFile:
         """Return the file of this process, begun if there is none."""
         if self._file is None:
-            self._file = EventFile(trainer.ensure_run_dir() / self.folder, time.time())
+            folder = trainer.ensure_run_dir() / self.folder
+            with writing_to(folder):
+                self._file = EventFile(folder, time.time())
         return self._file
 
     def _written(self, file: EventFile) -> None:

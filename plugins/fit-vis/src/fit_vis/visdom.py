@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from fit_core import FitError, State, hookimpl
 from fit_core.items import Item
-from fit_vis.checks import check
+from fit_vis.checks import check, writing_to
 from fit_vis.outbox import Outbox, cut, lines, parts, post
 from fit_vis.windows import Windows
 
@@ -81,14 +81,16 @@ class Visdom:
     def on_log(self, trainer: Trainer, state: State, entries: list[LogEntry]) -> None:
         every = max(1, (state.steps_total or 0) // self.points)
         outbox, windows = self._begun(trainer)
-        outbox.add(windows.lines(entries, state.validation, every))
+        with writing_to(outbox.path.parent):
+            outbox.add(windows.lines(entries, state.validation, every))
         self._added(outbox)
 
     @hookimpl
     def on_show(self, trainer: Trainer, state: State, name: str, item: Item) -> None:
         check(name, item)
         outbox, windows = self._begun(trainer)
-        outbox.add([windows.shown(name, f"{name}, step {state.step}", item)])
+        with writing_to(outbox.path.parent):
+            outbox.add([windows.shown(name, f"{name}, step {state.step}", item)])
         self._added(outbox)
 
     @hookimpl

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from fit_core import State, hookimpl
+from fit_core import FitError, State, hookimpl
 from fit_core.batch import is_one, names_state
+from fit_core.errors import did_you_mean, listed
 from fit_core.items import Text
 from fit_vis.looking import shown
 from fit_vis.undisturbed import undisturbed
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fit_core import Trainer
 
 COLUMNS = ("input_size", "output_size", "num_params", "mult_adds", "trainable")
+KNOWN = (*COLUMNS, "params_percent", "kernel_size")
 
 
 class ModelSummary:
@@ -26,8 +28,7 @@ class ModelSummary:
 
     Args:
         depth: how deep within nested modules.
-        columns: of torchinfo: `input_size`, `output_size`, `num_params`, `params_percent`, `kernel_size`, `groups`, `mult_adds`,
-            `trainable`.
+        columns: of torchinfo: `input_size`, `output_size`, `num_params`, `params_percent`, `kernel_size`, `mult_adds`, `trainable`.
     """
 
     passive = True
@@ -35,6 +36,9 @@ class ModelSummary:
     def __init__(self, depth: int = 4, columns: list[str] | None = None) -> None:
         self.depth = depth
         self.columns = list(columns or COLUMNS)
+        for column in self.columns:
+            if column not in KNOWN:
+                raise FitError(f"model-summary has no column {column!r}{did_you_mean(column, KNOWN) or f'; there are {listed(KNOWN)}'}")
         self._done = False
 
     @hookimpl
@@ -59,6 +63,9 @@ def summary(model: nn.Module, inputs: Any, extra: Mapping[str, Any], depth: int,
         extra: further keywords.
         depth: how deep within nested modules.
         columns: what is said of each layer.
+
+    Raises:
+        FitError: torchinfo cannot do it.
     """
     from torchinfo import summary as summarise
     from torchinfo.torchinfo import clear_cached_forward_pass
@@ -68,6 +75,9 @@ def summary(model: nn.Module, inputs: Any, extra: Mapping[str, Any], depth: int,
     rows = ("var_names", "depth")
     try:
         made = str(summarise(model, input_data=inputs, depth=depth, col_names=columns, row_settings=rows, mode="eval", verbose=0, **extra))
+    except (RuntimeError, TypeError) as error:  # the first is what it makes of anything that the model raises
+        cause = error.__cause__ or error
+        raise FitError(f"model-summary: torchinfo cannot summarise this model ({type(cause).__name__}: {cause}); leave it out") from error
     finally:
         clear_cached_forward_pass()  # which would keep the model alive as long as the process
     return re.sub(r"\(Units\.(\w)\w*\)", r"(\1)", made)  # torchinfo 1.8 formats its units for Python 3.10

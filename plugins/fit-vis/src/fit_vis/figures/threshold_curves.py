@@ -70,7 +70,13 @@ class ThresholdCurves:
             return
         outputs = tensor_or_error(self.what, "output", picked(state.outputs, self.output))
         targets = tensor_or_error(self.what, "target", picked(state.targets, self.target))
-        self._kept.append((outputs.detach().clone(), targets.clone()))
+        scores, truth = aligned(outputs.detach(), targets)
+        if len(scores) != len(truth) or (truth.dim() == 2 and truth.shape != scores.shape):
+            raise FitError(
+                f"{self.what} cannot compare outputs {tuple(outputs.shape)} with targets {tuple(targets.shape)};"
+                " it takes (batch, classes, ...) with (batch, ...), or both of one shape"
+            )
+        self._kept.append((scores.clone(), truth.clone()))
         self._bytes += outputs.nbytes
 
     @hookimpl
@@ -81,7 +87,7 @@ class ThresholdCurves:
         self._state, self._kept = None, []
 
     def _figure(self, prefix: str, state: State) -> Figure:
-        outputs, targets = (torch.cat(list(map(flat, each))).cpu() for each in zip(*self._kept, strict=True))
+        outputs, targets = (torch.cat(each).cpu() for each in zip(*self._kept, strict=True))
         problems = one_by_one(outputs, targets)
         found = {key: self.curve(*problem) for key, problem in problems.items()}
         there = {key: curve for key, curve in found.items() if math.isfinite(curve.area)}
@@ -172,6 +178,17 @@ class PrecisionRecallCurve(ThresholdCurves):
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
 
 
+def aligned(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Bring scores (batch, classes, ...) to (samples, classes), so that a pixel is a sample like others, and targets to the same order.
+
+    Args:
+        outputs: (batch,) or (batch, classes, ...).
+        targets: (batch, ...) of classes, which become (samples,); or of the shape of the outputs, as which they stay.
+    """
+    alike = targets.dim() == outputs.dim()
+    return flat(outputs), flat(targets) if alike else targets.flatten()
+
+
 def flat(value: Tensor) -> Tensor:
-    """Bring scores (batch, classes, ...) to (samples, classes), and vectors stay: a pixel is a sample like others."""
+    """Bring (batch, classes, ...) to (samples, classes)."""
     return value.movedim(1, -1).flatten(0, -2) if value.dim() > 2 else value

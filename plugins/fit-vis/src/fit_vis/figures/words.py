@@ -17,8 +17,9 @@ def class_name(classes: Sequence[str], index: int) -> str:
 
 
 def guess(output: Tensor, target: Tensor) -> Tensor:
-    """Return what a model says of a sample: the class of the highest score if the truth is a class, else the output."""
-    return output.argmax(0) if output.dim() == target.dim() + 1 and not target.is_floating_point() else output
+    """Return what a model says of a sample: the class of the highest score if the truth is one of several classes, else the output."""
+    classes = output.dim() == target.dim() + 1 and len(output) > 1 and not target.is_floating_point()
+    return output.argmax(0) if classes else output
 
 
 def labels(targets: Tensor, classes: Sequence[str]) -> list[str]:

@@ -13,8 +13,7 @@ from fit_core.items import Images, Table
 from fit_core.optimizers import names_of
 from fit_vis.figures.samples import Extremes, Loss, per_sample
 from fit_vis.figures.words import guess, labels, said
-from fit_vis.looking import picked, prefix_of, shown, tensor_or_error
-from fit_vis.pictures import as_pictures
+from fit_vis.looking import picked, pictures_or_none, prefix_of, shown, tensor_or_error
 from fit_vis.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -66,6 +65,7 @@ class WorstSamples:
         self._loss: Loss | None = None
         self._kept = Extremes(count)
         self._seen = 0
+        self._shapes: dict[str, torch.Size] = {}
 
     @hookimpl
     def on_fit_start(self, trainer: Trainer, state: State) -> None:
@@ -77,6 +77,7 @@ class WorstSamples:
     def on_eval_start(self, trainer: Trainer, state: State) -> None:
         looks = state.phase != "predict" and shown(trainer) and self._schedule.end(state)
         self._state, self._kept, self._seen = state if looks else None, Extremes(self.count), 0
+        self._shapes = {}
         if looks:
             self._loss = self._losses(trainer, state)
 
@@ -90,6 +91,10 @@ class WorstSamples:
         losses = self._loss(outputs, targets)
         if losses.shape != inputs.shape[:1]:
             raise FitError(f"worst-samples needs one loss for each of {len(inputs)} samples, not {tuple(losses.shape)}; pass loss=")
+        for what, value in (("inputs", inputs), ("outputs", outputs), ("targets", targets)):
+            shape = self._shapes.setdefault(what, value.shape[1:])
+            if shape != value.shape[1:]:
+                raise FitError(f"worst-samples needs {what} of one size, not {tuple(shape)} and {tuple(value.shape[1:])}; leave it out")
         places = torch.arange(self._seen, self._seen + len(inputs), device=losses.device)
         self._seen += len(inputs)
         self._kept.add(losses, places, inputs, outputs, targets)
@@ -117,7 +122,7 @@ class WorstSamples:
         told = [f"{float(loss):.3g}" for loss in losses]
         truth = labels(targets, self.classes)
         found = [said(guess(each, targets[0]), self.classes) for each in outputs]
-        pictures = as_pictures(inputs, self.shape, self.mean, self.std)
+        pictures = pictures_or_none("worst-samples", inputs, self.shape, self.mean, self.std)
         if pictures is not None:
             captions = [f"{t}, taken for {f}\nloss {x}" if t != f else f"{t}\nloss {x}" for t, f, x in zip(truth, found, told, strict=True)]
             return Images(pictures, captions)

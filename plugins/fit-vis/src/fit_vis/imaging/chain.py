@@ -234,7 +234,10 @@ class FromState:
             value = value if self.transform is None else self.transform(value)
         if isinstance(value, Tensor) and value.dim() == 3:
             value = value[None]
-        self._send(trainer, state, gathered.add(pictures_or_error(self.name, value)))
+        pictures = pictures_or_error(self.name, value)
+        if not gathered.fits(pictures):
+            raise FitError(f"{self.name} cannot cache pictures of several sizes; bring them to one by transform=, or leave cache() out")
+        self._send(trainer, state, gathered.add(pictures))
 
     def _send(self, trainer: Trainer, state: State, pictures: Tensor | None) -> None:
         if pictures is None:

@@ -25,6 +25,10 @@ class Gathered:
         """Begin to gather; what was there is forgotten."""
         self.wants, self._parts = True, []
 
+    def fits(self, pictures: Tensor) -> bool:
+        """Tell whether pictures are of the size of those that are there."""
+        return all(part.shape[1:] == pictures.shape[1:] for part in self._parts)
+
     def add(self, pictures: Tensor) -> Tensor | None:
         """Take pictures (batch, ...) in; return those that are ready, if any."""
         if self.count is None:

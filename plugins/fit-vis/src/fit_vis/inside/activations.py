@@ -22,7 +22,8 @@ class Activations:
     """Logs mean, standard deviation, minimum, maximum, share of zeros and number of NaN of what each layer returns in training.
 
     Their names are `activations/mean/LAYER` and so on; a second call of a layer in one pass is `LAYER:2`. At the ends of epochs the latest
-    ones are shown as a table, `activations`. Layers are listened to only in the batches that are looked at.
+    ones are shown as a table, `activations`. Layers are listened to only in the batches that are looked at; of several updates in the
+    first one that calls them.
 
     Args:
         every: how often; the first batch is always looked at.
@@ -36,6 +37,7 @@ class Activations:
         self.layers, self.histograms = layers, histograms
         self._schedule = Schedule(every)
         self._due = False
+        self._passes: set[str] = set()
         self._latest: dict[str, Tensor] = {}
 
     @hookimpl
@@ -47,18 +49,21 @@ class Activations:
     @hookimpl
     def on_batch_start(self, trainer: Trainer, state: State) -> None:
         self._due = (logged(trainer) or shown(trainer)) and self._schedule.batch(state)
+        if self._due:
+            self._passes, self._latest = set(), {}
 
     @hookimpl(wrapper=True, trylast=True)
     def forward(self, trainer: Trainer, state: State) -> Generator[None, Any, Any]:
-        if not self._due or state.phase != "train":
+        update = state.update.name if state.update is not None else ""
+        if not self._due or state.phase != "train" or update in self._passes:  # one pass of those that an update makes (LBFGS)
             return (yield)
-        self._due = False
+        self._passes.add(update)
         found: dict[str, Tensor] = {}
         samples: dict[str, Tensor] = {}
 
         def hear(name: str, outputs: Any) -> None:
             values = first_tensor(outputs)
-            if values is not None:
+            if values is not None and name not in self._latest:
                 found[name] = statistics(values)
                 if self.histograms and shown(trainer):
                     samples[name] = sampled(values)
@@ -68,7 +73,7 @@ class Activations:
         trainer.log({f"activations/{what}/{name}": each[i] for name, each in found.items() for i, what in enumerate(NAMES)})
         for name, values in samples.items():
             trainer.show(f"activations/{name}", Histogram(values))
-        self._latest = found
+        self._latest |= found
         return outputs
 
     @hookimpl

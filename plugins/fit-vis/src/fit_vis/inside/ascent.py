@@ -50,7 +50,8 @@ def saliency(model: Model, inputs: Tensor, classes: Tensor | None = None) -> tup
     Args:
         model: in eval mode, `(count, ...) -> (count, classes)` scores, or (count,) or (count, 1) of an event.
         inputs: (count, ...).
-        classes: (count,); None: the class that the model says.
+        classes: (count,), where those below 0 are none; or a weight for each class, (count, classes), such as 1 for those that are right;
+            None: the class that the model says.
 
     Returns:
         The magnitude of the gradient at each input, (count, ...), and the scores.
@@ -60,11 +61,19 @@ def saliency(model: Model, inputs: Tensor, classes: Tensor | None = None) -> tup
         scores = model(inputs.clone())
         if scores.dim() == 2 and scores.shape[1] > 1:
             classes = scores.argmax(1) if classes is None else classes
-            wanted = scores.gather(1, classes[:, None]).sum()
+            wanted = (scores * weights(classes, scores)).sum()
         else:
             wanted = scores.sum()
         gradient = torch.autograd.grad(wanted, inputs)[0]
     return gradient.abs(), scores.detach()
+
+
+def weights(classes: Tensor, scores: Tensor) -> Tensor:
+    """Return what each score counts, (count, classes): as `classes` say, see `saliency`."""
+    if classes.shape == scores.shape:
+        return classes.to(scores.dtype)
+    chosen = torch.zeros_like(scores).scatter(1, classes.clamp(min=0)[:, None], 1)
+    return chosen * (classes >= 0)[:, None]
 
 
 def overlaid(pictures: Tensor, maps: Tensor, strength: float = 0.9) -> Tensor:

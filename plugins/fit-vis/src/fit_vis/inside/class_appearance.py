@@ -74,7 +74,9 @@ class ClassAppearance:
     @hookimpl
     def on_batch_end(self, trainer: Trainer, state: State) -> None:
         if self._input is None and shown(trainer):
-            self._input = tensor_or_error("class-appearance", "input", state.inputs).shape[1:]
+            inputs = tensor_or_error("class-appearance", "input", state.inputs, pick=False)
+            pictures_or_error("class-appearance", inputs[:1], self.shape)
+            self._input = inputs.shape[1:]
 
     @hookimpl
     def on_epoch_end(self, trainer: Trainer, state: State) -> None:
@@ -92,28 +94,29 @@ class ClassAppearance:
     def _item(self, trainer: Trainer, state: State) -> Images:
         assert self._input is not None, "there was a batch, or the epoch would not have ended"
         ask = asked(trainer, state, self.output)
+        dtype = next((p.dtype for p in state.model.parameters() if p.is_floating_point()), torch.float32)
+        start = self._start(self._input).to(state.device, dtype)
         with undisturbed(state.model, state.device):
-            targets = self._targets(ask, self._input, state.device)
-            found, scores = appearance(ask, targets, self._start(self._input, targets), self.steps, self.lr, self.decay, self.transform)
+            targets = self._targets(ask, start[None])
+            starts = start.expand(len(targets), *start.shape)
+            found, scores = appearance(ask, targets, starts, self.steps, self.lr, self.decay, self.transform)
         chances = scores.softmax(1).gather(1, targets[:, None]).flatten()
         captions = [f"{class_name(self.classes, i)} ({p:.2f})" for i, p in zip(targets.tolist(), chances.tolist(), strict=True)]
         return Images(pictures_or_error("class-appearance", stretched(found), self.shape), captions)
 
-    def _targets(self, ask: Model, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    def _targets(self, ask: Model, sample: Tensor) -> Tensor:
         """Return which classes to show; how many there are is asked of the model."""
         with torch.no_grad():
-            scores = tensor_or_error("class-appearance", "output", ask(torch.zeros(1, *shape, device=device)))
+            scores = tensor_or_error("class-appearance", "output", ask(sample.clone()))
         if scores.dim() != 2 or scores.shape[1] < 2:
             raise FitError(f"class-appearance needs scores (batch, classes), not {tuple(scores.shape)}; pick an output with output=")
         targets = list(range(min(scores.shape[1], MOST))) if self.targets is None else self.targets
         if not all(0 <= target < scores.shape[1] for target in targets):
             raise FitError(f"class-appearance has targets {targets}, but the model has {scores.shape[1]} classes, from 0 on")
-        return torch.tensor(targets, device=device)
+        return torch.tensor(targets, device=sample.device)
 
-    def _start(self, shape: tuple[int, ...], targets: Tensor) -> Tensor:
+    def _start(self, shape: tuple[int, ...]) -> Tensor:
         """Return what to begin with: the same for all, so that what differs is the class."""
         if isinstance(self.start, Tensor):
-            start = self.start.reshape(shape)
-        else:
-            start = torch.rand(shape, generator=torch.Generator().manual_seed(self.seed)) * (self.start == "random")
-        return start.to(targets.device).expand(len(targets), *shape)
+            return self.start.reshape(shape)
+        return torch.rand(shape, generator=torch.Generator().manual_seed(self.seed)) * (self.start == "random")

@@ -12,8 +12,7 @@ from torch.nn import functional as F
 from fit_core import FitError, State, hookimpl
 from fit_core.items import Embedding as EmbeddingItem
 from fit_vis.figures.words import labels
-from fit_vis.looking import picked, prefix_of, shown, tensor_or_error, the_layer, users_model
-from fit_vis.pictures import as_pictures
+from fit_vis.looking import picked, pictures_or_none, prefix_of, shown, tensor_or_error, the_layer, users_model
 from fit_vis.schedule import Schedule
 from fit_vis.undisturbed import first_tensor, outputs_heard
 
@@ -98,6 +97,7 @@ class Embedding:
         left = self.count - self._seen
         vectors = tensor_or_error("embedding", "output", picked(state.outputs, self.output)) if self._heard is None else self._heard
         vectors = vectors[:left].detach().clone()
+        self._fits(vectors)
         self._kept.append((vectors, first(left, picked(state.targets, self.target)), first(left, state.inputs)))
         self._seen += len(vectors)
         self._heard = None
@@ -108,11 +108,21 @@ class Embedding:
             each, labelled, pictured = zip(*self._kept, strict=True)
             vectors, targets, samples = torch.cat(each), joined(labelled), joined(pictured)
             names = None if targets is None else labels(targets, self.classes)
-            pictures = None if samples is None else as_pictures(samples, self.shape, self.mean, self.std)
+            pictures = None if samples is None else pictures_or_none("embedding", samples, self.shape, self.mean, self.std)
             trainer.show(f"{prefix_of(state)}embedding", EmbeddingItem(as_vectors(vectors, self.avg_pool), names, pictures))
+            if self.inputs and samples is None:
+                raise FitError("embedding cannot show inputs that are no tensors of one size; leave inputs=true out")
             if self.inputs and samples is not None:
                 trainer.show(f"{prefix_of(state)}inputs", EmbeddingItem(as_vectors(samples, self.avg_pool), names, pictures))
         self._forget()
+
+    def _fits(self, values: Tensor) -> None:
+        """Raise a FitError if values of a batch cannot become vectors like those of the batches before."""
+        if values.dim() == 4 and self.avg_pool > min(values.shape[2:]):
+            raise FitError(f"avg_pool={self.avg_pool} is larger than maps of {values.shape[2]} x {values.shape[3]}; choose a smaller one")
+        if self._kept and values.shape[1:] != self._kept[0][0].shape[1:]:
+            sizes = f"{tuple(self._kept[0][0].shape[1:])} and {tuple(values.shape[1:])}"
+            raise FitError(f"embedding needs vectors of one size, not {sizes}; choose another layer= or output=")
 
     def _forget(self) -> None:
         self._state, self._kept, self._heard, self._seen = None, [], None, 0
@@ -124,9 +134,10 @@ def first(count: int, value: Any) -> Tensor | None:
 
 
 def joined(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Join the parts of all batches; None if a batch has none."""
+    """Join the parts of all batches; None if a batch has none, or one of another size."""
     there = [part for part in parts if part is not None]
-    return torch.cat(there) if len(there) == len(parts) else None
+    alike = len(there) == len(parts) and len({part.shape[1:] for part in there}) == 1
+    return torch.cat(there) if alike else None
 
 
 def as_vectors(values: Tensor, avg_pool: int) -> Tensor:

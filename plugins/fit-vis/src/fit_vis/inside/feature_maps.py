@@ -39,6 +39,8 @@ class FeatureMaps:
     def __init__(
         self, every: str = "1 epoch", layers: Patterns | None = None, sample: int = 0, count: int = 16, inputs: Any = None
     ) -> None:
+        if count < 1 or sample < 0:
+            raise FitError("count must be at least 1, and sample at least 0")
         self.layers, self.sample, self.count, self.inputs = layers, sample, count, inputs
         self._schedule = Schedule(every)
         self._state: State | None = None

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fit_core import FitError, State, hookimpl
 from fit_core.items import Images
@@ -33,6 +34,8 @@ class Filters:
     passive = True
 
     def __init__(self, every: str = "1 epoch", layer: str | None = None, count: int = 64, shape: list[int] | None = None) -> None:
+        if count < 1:
+            raise FitError(f"count must be at least 1, not {count}")
         self.layer, self.count, self.shape = layer, count, shape
         self._schedule = Schedule(every)
 
@@ -70,6 +73,6 @@ def first_filters(model: nn.Module, layer: str | None) -> Tensor:
     else:
         module = the_layer(model, layer)
     weights = getattr(module, "weight", None)
-    if not isinstance(weights, Tensor) or weights.dim() not in (2, 4):
+    if not isinstance(weights, Tensor) or (not is_lazy(weights) and weights.dim() not in (2, 4)):
         raise FitError(f"layer {layer!r} has no filters to show; name a two-dimensional convolution or a linear layer")
     return weights

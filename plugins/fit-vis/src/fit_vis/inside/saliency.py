@@ -78,8 +78,10 @@ class Saliency:
             trainer.show("saliency", lambda: self._item(trainer, state))
 
     def _item(self, trainer: Trainer, state: State) -> Images:
-        inputs = tensor_or_error("saliency", "input", state.inputs)[: self.count]
+        inputs = tensor_or_error("saliency", "input", state.inputs, pick=False)[: self.count]
         pictures = pictures_or_error("saliency", inputs, self.shape, self.mean, self.std)
+        if not inputs.is_floating_point():
+            raise FitError(f"saliency needs inputs that have a gradient: floats, not {inputs.dtype}; make them floats before the model")
         targets = picked(state.targets, self.target)
         targets = targets[: self.count] if isinstance(targets, Tensor) else None
         if self.of == "truth" and targets is None:
