@@ -30,10 +30,10 @@ class ShowFiles:
 
     passive = True
 
-    def __init__(self, folder: Path = Path("shown"), keep: int | None = None) -> None:
+    def __init__(self, folder: str | Path = Path("shown"), keep: int | None = None) -> None:
         if keep is not None and keep < 1:
             raise FitError(f"keep must be at least 1, not {keep}")
-        self.folder = folder
+        self.folder = Path(folder)
         self.keep = keep
         self._last: dict[str, tuple[str, int]] = {}
         self._restored = False

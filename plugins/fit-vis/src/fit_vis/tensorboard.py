@@ -37,9 +37,9 @@ class TensorBoard:
     passive = True
 
     def __init__(
-        self, folder: Path = Path("tensorboard"), graph: bool = False, hparams: Mapping[str, summaries.HParam] | None = None
+        self, folder: str | Path = Path("tensorboard"), graph: bool = False, hparams: Mapping[str, summaries.HParam] | None = None
     ) -> None:
-        self.folder = folder
+        self.folder = Path(folder)
         self.graph = graph
         self.hparams = dict(hparams or {})
         self._saved: Mapping[str, Any] = {}
