@@ -23,6 +23,7 @@ Other = namedtuple("Other", "targets extra inputs")
 SOURCES: dict[str, Any] = {"tensors": (X, Y), "dataset": TensorDataset(X, Y)}
 
 
+@pytest.mark.parity("T11")
 @pytest.mark.parametrize("name", ["tensors", "dataset"])
 def test_training_data_is_shuffled_and_complete(name: str) -> None:
     batches = as_batches(SOURCES[name], 4, True, "train_data")

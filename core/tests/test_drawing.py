@@ -91,6 +91,7 @@ def test_evaluation_alone_calls_one_pass() -> None:
     assert calls.hooks == ["on_setup", "prepare_model", *passes.calls({"for each pass over validation data": 1})]
 
 
+@pytest.mark.parity("T23")
 def test_predictions_compute_no_loss() -> None:
     trainer = tiny_trainer(loss_fn=None, optimizer=None)
     with record_hooks(trainer) as calls:

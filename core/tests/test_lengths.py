@@ -104,6 +104,7 @@ def test_the_state_tells_what_is_validated() -> None:
     assert found == [(), ("val_",), ("val_a_", "val_b_")]
 
 
+@pytest.mark.parity("T10", "T15")
 @pytest.mark.parametrize(("limit", "batches"), [(2, (2, 2)), ({"train": 3}, (3, 3)), ({"validate": 1, "train": 1}, (1, 1)), (99, (5, 3))])
 def test_limits(limit: int | Mapping[str, int], batches: tuple[int, int]) -> None:
     seen: list[tuple[str, int | None]] = []
@@ -130,6 +131,7 @@ def test_limits_of_evaluate_and_predict() -> None:
     assert len(trainer.predict(data, limit_batches=3)) == 24
 
 
+@pytest.mark.parity("T16")
 def test_a_limit_ends_endless_data() -> None:
     def endless() -> Iterator[Any]:
         while True:
@@ -161,5 +163,6 @@ def test_a_batch_size_that_does_nothing_is_refused() -> None:
             call(tiny_batches(1), batch_size=3)
 
 
+@pytest.mark.parity("T22")
 def test_evaluate_names_its_values() -> None:
     assert tiny_trainer().evaluate(tiny_batches(1), prefix="far_").keys() == {"far_loss"}

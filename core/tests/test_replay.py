@@ -46,6 +46,7 @@ class Listener:
         self.seen.append(state.where())
 
 
+@pytest.mark.parity("T24")
 def test_rows_go_through_the_hooks_of_epochs() -> None:
     listener = Listener()
     trainer = Trainer(NoModel(), plugins=[listener], quiet=True)
@@ -63,6 +64,7 @@ def test_rows_go_through_the_hooks_of_epochs() -> None:
     assert listener.seen == [3, 12, ("val_",), "at the end of epoch 3"]
 
 
+@pytest.mark.parity("T24")
 def test_the_entries_are_those_of_a_run() -> None:
     ran, replayed = Listener(), Listener()
     rows = tiny_trainer(plugins=[ran]).fit(epochs=2)
@@ -72,6 +74,7 @@ def test_the_entries_are_those_of_a_run() -> None:
     assert replayed.entries == of_rows
 
 
+@pytest.mark.parity("T24")
 def test_a_stop_ends_it() -> None:
     listener = Listener(stop_at=2)
     with Trainer(NoModel(), plugins=[listener], quiet=True) as trainer:

@@ -214,6 +214,7 @@ def test_an_interruption_within_a_process(tmp_path: Path) -> None:
             assert left_by(second) == left_by(whole), (place, new)
 
 
+@pytest.mark.parity("T20")
 def test_the_length_of_an_interrupted_call_is_its_own(tmp_path: Path) -> None:
     first = trainer()
     first.fit(epochs=2)
@@ -249,6 +250,7 @@ def test_a_run_that_stopped_itself_is_finished(tmp_path: Path) -> None:
     assert [row["epoch"] for row in longer.fit(epochs=3, resume=tmp_path / "saved")] == [1, 2, 3]
 
 
+@pytest.mark.parity("T20")
 def test_auto_begins_goes_on_and_does_nothing(tmp_path: Path) -> None:
     def make() -> Trainer:
         return trainer(run_dir=tmp_path)
@@ -264,6 +266,7 @@ def test_auto_begins_goes_on_and_does_nothing(tmp_path: Path) -> None:
         trainer().fit(epochs=2, resume="auto")
 
 
+@pytest.mark.parity("T29")
 def test_what_differs_is_listed(tmp_path: Path) -> None:
     first = trainer(plugins=[Draws("one", 0.1)])
     first.fit(epochs=1)
@@ -282,6 +285,7 @@ def test_what_differs_is_listed(tmp_path: Path) -> None:
     assert changed.state_dict()["plugins"]["one"]["own"] == {"count": 7 + 3}, "the state of a plugin that is absent is kept"
 
 
+@pytest.mark.parity("T29")
 def test_saving_waits_for_a_safe_point(tmp_path: Path) -> None:
     @hookimpl(specname="on_batch_end")
     def too_early(trainer: Trainer, state: State) -> None:
@@ -312,6 +316,7 @@ def test_what_cannot_be_saved_names_the_plugin_and_the_key(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parity("T28", "T29")
 def test_state_in_memory_is_a_copy() -> None:
     first = trainer()
     first.fit(epochs=1)

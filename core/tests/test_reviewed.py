@@ -218,6 +218,7 @@ def test_whole_numbers_of_any_type_count(arguments: dict[str, Any]) -> None:
     assert len(tiny_trainer().fit(**arguments)) == 2
 
 
+@pytest.mark.parity("T15")
 @pytest.mark.parametrize(
     "arguments", [{"steps_per_epoch": math.inf}, {"limit_batches": math.inf}, {"batch_size": 3.5}, {"batch_size": "8"}, {"epochs": 1.5}]
 )

@@ -75,6 +75,7 @@ def trainer() -> Trainer:
     return Trainer(Flexible(4, 3), loss_fn, lambda parameters: torch.optim.SGD(parameters, lr=0.1), quiet=True)
 
 
+@pytest.mark.parity("T4", "T10", "T11")
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_source_gives_the_same_numbers(name: str) -> None:
     source = SOURCES[name]() if name == "generator" else SOURCES[name]
@@ -126,6 +127,7 @@ def test_the_same_data_for_training_and_validation_warns() -> None:
         tiny_trainer().fit(data, data, epochs=1)
 
 
+@pytest.mark.parity("T4", "T5")
 def test_an_error_of_the_model_or_the_loss_says_what_it_was_called_with() -> None:
     with pytest.raises(RuntimeError) as caught:
         trainer().fit((X.double(), Y), epochs=1)

@@ -94,7 +94,7 @@ def script(tmp_path: Path) -> list[str]:
     return [sys.executable, "-P", "-m", "fit_core", "train", "script.py", "--plugins", "progress", "--seed", "1"]
 
 
-@pytest.mark.parity("P1", "P2")
+@pytest.mark.parity("P1", "P2", "T8")
 @pytest.mark.parametrize("width", [60, 80, 160])
 def test_a_terminal(script: list[str], tmp_path: Path, width: int) -> None:
     seen = Seen(script, tmp_path, width)

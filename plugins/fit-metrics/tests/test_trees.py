@@ -141,7 +141,7 @@ def test_names_that_are_known_late_clash_late() -> None:
         trainer.fit(epochs=1)
 
 
-@pytest.mark.parity("B29")
+@pytest.mark.parity("B29", "S3")
 def test_a_key_of_the_state_is_a_metric() -> None:
     noise: StateKey[Tensor] = StateKey("noise")
 
