@@ -61,6 +61,23 @@ def test_without_an_optimizer_any_data_is_evaluated() -> None:
     assert trainer.predict(trainer.test_data).shape == (8, 3)
 
 
+@pytest.mark.parity("T3")
+def test_a_model_without_outputs_has_a_loss_of_zero_to_add_to() -> None:
+    class Silent(nn.Linear):
+        def forward(self, inputs: Tensor) -> tuple[()]:
+            return ()
+
+    @hookimpl
+    def on_loss_end(trainer: Trainer, state: State) -> None:
+        assert state.loss == 0
+        state.loss = state.loss + trainer.model.weight.square().sum()
+
+    trainer = tiny_trainer(model=Silent(4, 3), loss_fn=None, plugins=[on_loss_end])
+    before = trainer.model.weight.detach().clone()
+    trainer.fit(epochs=1)
+    assert trainer.model.weight.norm() < before.norm()
+
+
 @pytest.mark.parity("T4", "T5")
 def test_an_error_of_the_model_or_the_loss_comes_through_after_one_call() -> None:
     calls: list[str] = []

@@ -58,6 +58,7 @@ def noting(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return runs
 
 
+@pytest.mark.parity("T24")
 def test_rows_are_sent_and_nothing_of_the_run_changes(noting: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before, rows = contents(noting / LOOK), rows_in(noting / LOOK)[0]
     assert main(["replay", LOOK, "--plugins", "noting", "--run-dir", "runs/again"]) == 0
