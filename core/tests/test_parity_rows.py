@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,7 @@ def test_a_loss_function_reads_a_key_and_text_is_none() -> None:
     @hookimpl
     def on_forward_end(state: State) -> None:
         state[SCALE] = state.outputs.square().mean()
-        with pytest.raises(KeyError):
+        with pytest.raises(TypeError):
             state["scale"]  # type: ignore[index]
 
     def loss_fn(outputs: Tensor, targets: Tensor, state: State) -> Tensor:
@@ -197,3 +197,24 @@ def test_each_pass_has_a_state_with_the_counters_of_the_run() -> None:
     trainer.evaluate()
     assert list(states) == ["train", "validate", "test"]
     assert len({id(state) for state in states.values()}) == 3
+
+
+def test_text_is_no_key_however_the_state_is_asked() -> None:
+    @hookimpl
+    def on_batch_start(state: State) -> None:
+        asked: list[Callable[[], object]] = [
+            lambda: state["x"],  # type: ignore[index]
+            lambda: state.get("x"),  # type: ignore[arg-type]
+            lambda: "x" in state,  # type: ignore[operator]
+        ]
+        for ask in asked:
+            with pytest.raises(TypeError, match="a key must be a StateKey; write KEY = StateKey\\('x'\\)"):
+                ask()
+
+    tiny_trainer(plugins=[on_batch_start]).fit(epochs=1)
+
+
+def test_a_state_of_something_else_is_refused() -> None:
+    trainer = tiny_trainer()
+    with pytest.raises(FitError, match="this is no state that trainer.state_dict\\(\\) returned"):
+        trainer.load_state_dict(trainer.model.state_dict())

@@ -99,6 +99,8 @@ def load_state_dict(trainer: Trainer, state: Mapping[str, Any]) -> None:
     Raises:
         FitError: it was of another model, or of other updates.
     """
+    if "modules" not in state:
+        raise FitError("this is no state that trainer.state_dict() returned; weights alone go into trainer.model.load_state_dict")
     make_ready(trainer)
     state = copy.deepcopy(dict(state))
     for name, module in trainer.named_modules().items():

@@ -240,20 +240,18 @@ class State:
         return self._metrics()
 
     def __getitem__(self, key: StateKey[T]) -> T:
-        value: T = self._store[key]
+        value: T = self._store[_checked(key)]
         return value
 
     def __setitem__(self, key: StateKey[T], value: T) -> None:
-        if not isinstance(key, StateKey):
-            raise TypeError(f"state[{key!r}]: a key must be a StateKey; write KEY = StateKey({key!r}) and state[KEY] = ...")
-        self._store[key] = value
+        self._store[_checked(key)] = value
 
     def __contains__(self, key: StateKey[Any]) -> bool:
-        return key in self._store
+        return _checked(key) in self._store
 
     def get(self, key: StateKey[T], default: T | None = None) -> T | None:
         """Return the value under a key, or a default if nobody has put one there in this batch."""
-        return self._store.get(key, default)
+        return self._store.get(_checked(key), default)
 
     def where(self) -> str:
         """Say where the run is: `"in epoch 2, batch 7 (train)"`."""
@@ -273,3 +271,9 @@ class State:
         shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in ("phase", "epoch", "batch", "step"))
         keys = ", ".join(key.name for key in self._store)
         return f"State({shown}{', keys: ' + keys if keys else ''})"
+
+
+def _checked(key: StateKey[T]) -> StateKey[T]:
+    if not isinstance(key, StateKey):
+        raise TypeError(f"state[{key!r}]: a key must be a StateKey; write KEY = StateKey({key!r}) and state[KEY] = ...")
+    return key
