@@ -37,6 +37,7 @@ def test_a_batch_has_at_least_one_sample() -> None:
         as_batches((X, Y), 0, True, "train_data")
 
 
+@pytest.mark.parity("B23")
 def test_batches_are_split() -> None:
     assert split((1, 2)) == (1, 2)
     assert split([1, 2]) == (1, 2)
@@ -48,6 +49,7 @@ def test_batches_are_split() -> None:
         split((1, 2, 3))
 
 
+@pytest.mark.parity("B25")
 def test_moving_keeps_the_nesting() -> None:
     class Box:
         def __init__(self) -> None:

@@ -137,6 +137,7 @@ def test_evaluate_from_a_hook_disturbs_nothing() -> None:
     assert torch.equal(plain.model.weight, nosy.model.weight)
 
 
+@pytest.mark.parity("C16")
 def test_predict_joins_the_outputs_of_all_batches() -> None:
     trainer = tiny_trainer(loss_fn=None, optimizer=None)
     inputs = torch.randn(10, 4)
@@ -146,6 +147,7 @@ def test_predict_joins_the_outputs_of_all_batches() -> None:
     assert torch.equal(trainer.predict((inputs, torch.zeros(10)), batch_size=4), outputs), "targets are ignored"
 
 
+@pytest.mark.parity("C16")
 def test_predict_keeps_the_nesting_of_outputs() -> None:
     class Two(nn.Module):
         def forward(self, x: Tensor) -> dict[str, Any]:
@@ -477,6 +479,7 @@ def test_a_model_and_a_loss_may_name_state() -> None:
     assert tiny_trainer(model=Deep(4, 3), loss_fn=loss_fn).fit(epochs=1)
 
 
+@pytest.mark.parity("C15")
 def test_inputs_are_spread_over_arguments_and_keywords() -> None:
     class Two(nn.Linear):
         def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -487,6 +490,7 @@ def test_inputs_are_spread_over_arguments_and_keywords() -> None:
         assert tiny_trainer(model=Two(4, 3), train_data=batches, val_data=None).fit(epochs=1)
 
 
+@pytest.mark.parity("C15")
 def test_a_model_may_bring_its_loss() -> None:
     class WithLoss(nn.Linear):
         def forward(self, inputs: Tensor, labels: Tensor) -> Any:
@@ -511,6 +515,7 @@ def test_a_loss_module_with_parameters_is_trained() -> None:
     assert loss_fn.temperature.item() != 1
 
 
+@pytest.mark.parity("B5")
 def test_virtual_epochs_go_on_where_the_last_one_stopped() -> None:
     seen: list[float] = []
 
@@ -529,6 +534,7 @@ def test_virtual_epochs_go_on_where_the_last_one_stopped() -> None:
         tiny_trainer(train_data=iter(batches)).fit(epochs=4, steps_per_epoch=3)
 
 
+@pytest.mark.parity("B5")
 def test_endless_data_makes_virtual_epochs() -> None:
     def endless() -> Any:
         while True:
