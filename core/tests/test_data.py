@@ -24,6 +24,7 @@ SOURCES: dict[str, Any] = {"tensors": (X, Y), "dataset": TensorDataset(X, Y)}
 
 
 @pytest.mark.parametrize("name", ["tensors", "dataset"])
+@pytest.mark.parity("T11")
 def test_training_data_is_shuffled_and_complete(name: str) -> None:
     batches = as_batches(SOURCES[name], 4, True, "train_data")
     assert length(batches) == 3

@@ -174,6 +174,7 @@ def test_unknown_metrics(metrics: list[Any], message: str) -> None:
         MetricList().resolve(metrics)
 
 
+@pytest.mark.parity("T6")
 def test_metrics_by_class_and_function() -> None:
     def error(outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs.argmax(1) != targets).float()
@@ -194,6 +195,7 @@ def test_a_loss_function_may_set_the_weight() -> None:
     assert terms(state) == 7
 
 
+@pytest.mark.parity("S6")
 def test_metrics_see_neither_gradients_nor_graphs() -> None:
     def watch(outputs: Tensor, targets: Tensor) -> Tensor:
         assert not torch.is_grad_enabled()
@@ -228,6 +230,7 @@ def test_targets_that_the_criterion_ignores_do_not_count() -> None:
     assert Accuracy().for_loss(partial(F.cross_entropy, ignore_index=1)).ignore_index == 1
 
 
+@pytest.mark.parity("T6", "S3")
 def test_a_metric_gets_another_name() -> None:
     def gap(outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.amax(1)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fit_core import FitError, State, Trainer, hookimpl
+from fit_core import FitError, State, hookimpl
 from fit_core.testing import tiny_batches, tiny_trainer
 
 Pair = namedtuple("Pair", "inputs targets")
@@ -77,7 +77,7 @@ def test_an_error_of_the_model_is_raised_as_it_is_after_one_call(error: type[Exc
     assert len(called) == 1
 
 
-@pytest.mark.parity("B9")
+@pytest.mark.parity("B9", "T4")
 def test_a_loss_function_is_called_by_its_signature() -> None:
     given: list[Any] = []
 

@@ -125,6 +125,7 @@ def bundles(distribution: MakeDistribution) -> None:
     distribution("fit-bundles", BUNDLES, "\n".join(points))
 
 
+@pytest.mark.parity("T7")
 def test_bundles_in_bundles(bundles: None) -> None:
     assert names("both") == ["lion", "zebra", "third"]
     assert names("both", "no:zoo") == ["third"]
@@ -254,6 +255,7 @@ class Ordered:
         pass
 
 
+@pytest.mark.parity("T7")
 def test_the_order_is_the_listed_one_bent_by_constraints() -> None:
     """For every way to list four plugins there is one order: of those that keep both constraints, the nearest to the list."""
     plugins = [Ordered("a", after=("c",)), Ordered("b"), Ordered("c"), Ordered("d", before=("b",))]
@@ -273,6 +275,7 @@ def test_a_circle_is_printed() -> None:
         names(Ordered("a", before=("b",)), Ordered("b", before=("c",)), Ordered("c", before=("a",)))
 
 
+@pytest.mark.parity("T8")
 def test_console_is_there_unless_replaced_or_silenced(capsys: pytest.CaptureFixture[str]) -> None:
     class Display(Quiet):
         replaces = ("console",)

@@ -46,6 +46,7 @@ class Listener:
         self.seen.append(state.where())
 
 
+@pytest.mark.parity("T24")
 def test_rows_go_through_the_hooks_of_epochs() -> None:
     listener = Listener()
     trainer = Trainer(NoModel(), plugins=[listener], quiet=True)

@@ -264,6 +264,7 @@ def test_auto_begins_goes_on_and_does_nothing(tmp_path: Path) -> None:
         trainer().fit(epochs=2, resume="auto")
 
 
+@pytest.mark.parity("T29", "B18")
 def test_what_differs_is_listed(tmp_path: Path) -> None:
     first = trainer(plugins=[Draws("one", 0.1)])
     first.fit(epochs=1)
@@ -282,6 +283,7 @@ def test_what_differs_is_listed(tmp_path: Path) -> None:
     assert changed.state_dict()["plugins"]["one"]["own"] == {"count": 7 + 3}, "the state of a plugin that is absent is kept"
 
 
+@pytest.mark.parity("T29")
 def test_saving_waits_for_a_safe_point(tmp_path: Path) -> None:
     @hookimpl(specname="on_batch_end")
     def too_early(trainer: Trainer, state: State) -> None:
@@ -312,6 +314,7 @@ def test_what_cannot_be_saved_names_the_plugin_and_the_key(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parity("T28")
 def test_state_in_memory_is_a_copy() -> None:
     first = trainer()
     first.fit(epochs=1)
@@ -581,6 +584,7 @@ def test_the_best_is_restored_again_when_a_finished_run_is_resumed(tmp_path: Pat
     assert again.evaluate() == first.evaluate()
 
 
+@pytest.mark.parity("T28", "T29")
 def test_a_state_from_before_any_fit(tmp_path: Path) -> None:
     first = trainer()
     blank = first.state_dict()

@@ -14,6 +14,7 @@ from fit_core import FitError, State, StateKey, Trainer, freeze, hookimpl
 from fit_core.testing import record_hooks, tiny_batches, tiny_trainer
 
 
+@pytest.mark.parity("T20", "T21")
 def test_fit_learns_and_returns_its_rows() -> None:
     trainer = tiny_trainer(metrics=["accuracy"], train_data=tiny_batches(20))
     rows = trainer.fit(epochs=3)
@@ -60,6 +61,7 @@ def test_endless_data_needs_steps() -> None:
         ({"epochs": 1, "batch_size": 4}, "batch_size does nothing here"),
     ],
 )
+@pytest.mark.parity("T20")
 def test_wrong_arguments_of_fit(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(FitError, match=message):
         tiny_trainer().fit(**arguments)
@@ -87,6 +89,7 @@ def test_wrong_arguments_of_fit(arguments: dict[str, Any], message: str) -> None
         ({"log_every": 0}, "log_every must be at least 1"),
     ],
 )
+@pytest.mark.parity("T1", "T2")
 def test_mistakes_get_a_sentence(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(FitError, match=message):
         tiny_trainer(**changes).fit(epochs=1)
@@ -108,6 +111,7 @@ def test_a_loader_shorter_than_it_says_is_an_error() -> None:
         tiny_trainer(train_data=Short(tiny_batches(2))).fit(epochs=1)
 
 
+@pytest.mark.parity("T13", "T22")
 def test_evaluate_changes_nothing() -> None:
     trainer = tiny_trainer(model=nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3)), metrics=["accuracy"])
     trainer.fit(epochs=1)
@@ -122,6 +126,7 @@ def test_evaluate_changes_nothing() -> None:
     assert len(trainer.history) == 1
 
 
+@pytest.mark.parity("S7")
 def test_evaluate_from_a_hook_disturbs_nothing() -> None:
     class Nosy:
         @hookimpl
@@ -137,7 +142,7 @@ def test_evaluate_from_a_hook_disturbs_nothing() -> None:
     assert torch.equal(plain.model.weight, nosy.model.weight)
 
 
-@pytest.mark.parity("C16")
+@pytest.mark.parity("C16", "T2", "T23")
 def test_predict_joins_the_outputs_of_all_batches() -> None:
     trainer = tiny_trainer(loss_fn=None, optimizer=None)
     inputs = torch.randn(10, 4)
@@ -158,6 +163,7 @@ def test_predict_keeps_the_nesting_of_outputs() -> None:
     assert [part.shape for part in outputs["pair"]] == [(5, 3), (5, 3)]
 
 
+@pytest.mark.parity("T23")
 def test_ragged_predictions_are_a_list() -> None:
     outputs = Trainer(nn.Identity(), quiet=True).predict([torch.ones(2, 3), torch.ones(2, 5)])
     assert [tuple(o.shape) for o in outputs] == [(2, 3), (2, 5)]
@@ -182,6 +188,7 @@ def test_stop_ends_the_epoch_at_hand_without_a_row() -> None:
     assert calls.hooks.count("on_safe_point") == 4 + 1 + 1
 
 
+@pytest.mark.parity("T16")
 def test_stop_after_the_last_batch_or_at_the_end_completes_the_epoch() -> None:
     class Stop:
         @hookimpl
@@ -287,6 +294,7 @@ def test_freeze_keeps_parameters_and_statistics_still() -> None:
     assert {id(p) for p in optimizer.state} == {id(p) for p in trainer.model[2].parameters()}
 
 
+@pytest.mark.parity("T26")
 def test_modes_are_left_as_found() -> None:
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
     model[1].eval()
@@ -366,6 +374,7 @@ def test_an_exception_at_the_end_of_a_good_run_is_raised() -> None:
 FAKE: StateKey[Tensor] = StateKey("fake")
 
 
+@pytest.mark.parity("S1")
 def test_typed_keys_pass_values_between_plugins_and_end_with_the_batch() -> None:
     other: StateKey[Tensor] = StateKey("fake")
 
@@ -406,6 +415,7 @@ def test_the_state_counts() -> None:
     assert seen == [(1, 2, 1, 2, 1, 1, 4), (1, 2, 2, 2, 2, 2, 4), (2, 2, 1, 2, 3, 3, 4), (2, 2, 2, 2, 4, 4, 4)]
 
 
+@pytest.mark.parity("T18")
 def test_stages_can_be_wrapped_and_replaced() -> None:
     class Everything:
         @hookimpl(wrapper=True)
@@ -432,6 +442,7 @@ def test_stages_can_be_wrapped_and_replaced() -> None:
     assert isinstance(trainer.model, nn.Linear), "trainer.model stays the user's"
 
 
+@pytest.mark.parity("T19")
 def test_a_replaced_run_update_uses_the_building_blocks() -> None:
     @hookimpl
     def run_update(trainer: Trainer, state: State) -> bool:
@@ -466,6 +477,7 @@ def test_a_train_step_without_an_update_is_an_error() -> None:
         tiny_trainer(plugins=[train_step]).fit(epochs=1)
 
 
+@pytest.mark.parity("T4", "T5")
 def test_a_model_and_a_loss_may_name_state() -> None:
     class Deep(nn.Linear):
         def forward(self, inputs: Tensor, state: State) -> Tensor:
@@ -479,7 +491,7 @@ def test_a_model_and_a_loss_may_name_state() -> None:
     assert tiny_trainer(model=Deep(4, 3), loss_fn=loss_fn).fit(epochs=1)
 
 
-@pytest.mark.parity("C15")
+@pytest.mark.parity("C15", "T5")
 def test_inputs_are_spread_over_arguments_and_keywords() -> None:
     class Two(nn.Linear):
         def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -515,7 +527,7 @@ def test_a_loss_module_with_parameters_is_trained() -> None:
     assert loss_fn.temperature.item() != 1
 
 
-@pytest.mark.parity("B5")
+@pytest.mark.parity("B5", "T10", "T15", "T17")
 def test_virtual_epochs_go_on_where_the_last_one_stopped() -> None:
     seen: list[float] = []
 
@@ -562,6 +574,7 @@ def test_several_validation_sets() -> None:
         tiny_trainer(val_data={"clean": clean, "noisy": []}).fit(epochs=1)
 
 
+@pytest.mark.parity("T23")
 def test_predictions_with_their_targets() -> None:
     inputs, targets = torch.randn(10, 4), torch.arange(10)
     outputs, found = tiny_trainer().predict((inputs, targets), batch_size=4, with_targets=True)
@@ -569,6 +582,7 @@ def test_predictions_with_their_targets() -> None:
     assert torch.equal(found, targets)
 
 
+@pytest.mark.parity("T9")
 def test_a_trainer_shows_itself_on_one_screen() -> None:
     trainer = tiny_trainer(metrics=["accuracy"], plugins=[("mine", Stopper())])
     said = repr(trainer)
@@ -604,6 +618,7 @@ class Point(nn.Module):
         return (self.place - torch.tensor([3.0, -1.0])).square().sum()
 
 
+@pytest.mark.parity("T1", "T15")
 def test_a_model_without_inputs_is_a_plain_optimisation_problem() -> None:
     trainer = Trainer(Point(), lambda outputs, targets: outputs, partial(torch.optim.SGD, lr=0.1), quiet=True)
     rows = trainer.fit(epochs=4, steps_per_epoch=20)
@@ -614,6 +629,7 @@ def test_a_model_without_inputs_is_a_plain_optimisation_problem() -> None:
         trainer.fit(epochs=1)
 
 
+@pytest.mark.parity("T3")
 def test_without_a_loss_plugins_add_to_zero() -> None:
     @hookimpl
     def on_loss_end(state: State) -> None:

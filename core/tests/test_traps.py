@@ -418,6 +418,7 @@ def test_a_loss_set_by_a_plugin_is_reported_right_from_the_first_epoch() -> None
     assert row["loss"] == pytest.approx(sums, rel=1e-5)
 
 
+@pytest.mark.parity("T21")
 def test_history_is_not_changed_by_who_changes_a_row() -> None:
     trainer = tiny_trainer()
     trainer.fit(epochs=1)[0]["loss"] = -1
@@ -780,6 +781,7 @@ def test_a_function_can_draw_and_what_is_no_item_is_not_shown() -> None:
         tiny_trainer(plugins=[on_batch_start, on_show, on_epoch_end]).fit(epochs=1)
 
 
+@pytest.mark.parity("S5")
 def test_keys_of_state_are_typed_and_counters_read_only() -> None:
     @hookimpl
     def on_batch_end(state: State) -> None:
