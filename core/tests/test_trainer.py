@@ -374,7 +374,7 @@ def test_an_exception_at_the_end_of_a_good_run_is_raised() -> None:
 FAKE: StateKey[Tensor] = StateKey("fake")
 
 
-@pytest.mark.parity("S1")
+@pytest.mark.parity("S1", "S7")
 def test_typed_keys_pass_values_between_plugins_and_end_with_the_batch() -> None:
     other: StateKey[Tensor] = StateKey("fake")
 

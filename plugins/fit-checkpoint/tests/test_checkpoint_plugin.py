@@ -189,6 +189,7 @@ MONITORS: dict[str, tuple[str, dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("case", MONITORS)
+@pytest.mark.parity("C10")
 def test_a_monitor_that_can_never_be_there(tmp_path: Path, case: str) -> None:
     monitor, changes, epochs, message = MONITORS[case]
     trainer = trainer_in(tmp_path, ModelCheckpoint(monitor=monitor, mode="min"), **changes)
@@ -248,6 +249,7 @@ class Scale(nn.Module):
 
 
 @pytest.mark.parametrize("weights_only", [False, True])
+@pytest.mark.parity("C10")
 def test_the_best_weights_are_restored(tmp_path: Path, weights_only: bool) -> None:
     kept = {}
 
