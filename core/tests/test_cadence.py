@@ -49,6 +49,7 @@ def heard_in(decorate: Callable[[Any], Any], hook: str = "on_batch_end", epochs:
         (lambda f: only_if(lambda state: state.batch == 1)(every("3 steps")(f)), "on_batch_end", [3, 7, 9]),
     ],
 )
+@pytest.mark.parity("C2", "C4", "C5", "C6")
 def test_when_a_hook_acts(decorate: Callable[[Any], Any], hook: str, expected: list[int]) -> None:
     assert heard_in(decorate, hook) == expected
 
@@ -57,6 +58,7 @@ def test_short_times_are_due() -> None:
     assert heard_in(every("0.000001 seconds"), epochs=1) == [1, 2]
 
 
+@pytest.mark.parity("C1", "C2", "C6")
 def test_decorators_go_above_or_below_hookimpl_on_methods_and_functions() -> None:
     heard: list[str] = []
 
@@ -80,6 +82,7 @@ def test_decorators_go_above_or_below_hookimpl_on_methods_and_functions() -> Non
     assert sorted(heard) == ["above", "below", "function"]
 
 
+@pytest.mark.parity("C4", "B17")
 def test_counts_belong_to_the_instance_and_the_method() -> None:
     class Plugin:
         def __init__(self, name: str) -> None:
@@ -238,6 +241,7 @@ def test_counts_can_be_saved_and_taken_up() -> None:
     assert (first, second) == (["once", "every 3"], ["every 3"])
 
 
+@pytest.mark.parity("C7")
 def test_a_predicate_names_arguments_of_its_hook() -> None:
     @only_if(lambda row: True)
     @hookimpl

@@ -25,6 +25,7 @@ SOURCES: dict[str, Any] = {"tensors": (X, Y), "dataset": TensorDataset(X, Y)}
 
 @pytest.mark.parity("T11")
 @pytest.mark.parametrize("name", ["tensors", "dataset"])
+@pytest.mark.parity("T11")
 def test_training_data_is_shuffled_and_complete(name: str) -> None:
     batches = as_batches(SOURCES[name], 4, True, "train_data")
     assert length(batches) == 3
@@ -38,6 +39,7 @@ def test_a_batch_has_at_least_one_sample() -> None:
         as_batches((X, Y), 0, True, "train_data")
 
 
+@pytest.mark.parity("B23")
 def test_batches_are_split() -> None:
     assert split((1, 2)) == (1, 2)
     assert split([1, 2]) == (1, 2)
@@ -49,6 +51,7 @@ def test_batches_are_split() -> None:
         split((1, 2, 3))
 
 
+@pytest.mark.parity("B25")
 def test_moving_keeps_the_nesting() -> None:
     class Box:
         def __init__(self) -> None:

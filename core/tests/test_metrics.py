@@ -230,7 +230,7 @@ def test_targets_that_the_criterion_ignores_do_not_count() -> None:
     assert Accuracy().for_loss(partial(F.cross_entropy, ignore_index=1)).ignore_index == 1
 
 
-@pytest.mark.parity("T6")
+@pytest.mark.parity("T6", "S3")
 def test_a_metric_gets_another_name() -> None:
     def gap(outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.amax(1)

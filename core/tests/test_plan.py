@@ -237,6 +237,7 @@ def test_closing_hooks_reach_every_plugin() -> None:
     assert [type(error) for error in raised] == [ValueError, KeyboardInterrupt]
 
 
+@pytest.mark.parity("S5")
 def test_a_misspelt_attribute_of_state_is_suggested() -> None:
     class Bad:
         @hookimpl

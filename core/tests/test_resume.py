@@ -266,7 +266,7 @@ def test_auto_begins_goes_on_and_does_nothing(tmp_path: Path) -> None:
         trainer().fit(epochs=2, resume="auto")
 
 
-@pytest.mark.parity("T29")
+@pytest.mark.parity("T29", "B18")
 def test_what_differs_is_listed(tmp_path: Path) -> None:
     first = trainer(plugins=[Draws("one", 0.1)])
     first.fit(epochs=1)
@@ -586,6 +586,7 @@ def test_the_best_is_restored_again_when_a_finished_run_is_resumed(tmp_path: Pat
     assert again.evaluate() == first.evaluate()
 
 
+@pytest.mark.parity("T28", "T29")
 def test_a_state_from_before_any_fit(tmp_path: Path) -> None:
     first = trainer()
     blank = first.state_dict()

@@ -29,6 +29,7 @@ X = torch.randn(70, 4, generator=torch.Generator().manual_seed(0))
 Y = torch.arange(70) % 3
 
 
+@pytest.mark.parity("T13", "T14")
 def test_validation_sets_may_be_arrays() -> None:
     row = tiny_trainer().fit((X, Y), {"near": (X[:30], Y[:30]), "far": (X[:20], Y[:20])}, epochs=1)[0]
     assert {"val_near_loss", "val_far_loss"} <= row.keys()
@@ -222,6 +223,7 @@ def test_whole_numbers_of_any_type_count(arguments: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "arguments", [{"steps_per_epoch": math.inf}, {"limit_batches": math.inf}, {"batch_size": 3.5}, {"batch_size": "8"}, {"epochs": 1.5}]
 )
+@pytest.mark.parity("T15")
 def test_other_numbers_do_not(arguments: dict[str, Any]) -> None:
     with pytest.raises(FitError, match="must be at least 1 and whole, not"):
         tiny_trainer().fit((X, Y), **{"epochs": 1} | arguments)

@@ -77,6 +77,7 @@ def trainer() -> Trainer:
 
 @pytest.mark.parity("T4", "T10", "T11")
 @pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parity("T10", "T11")
 def test_every_source_gives_the_same_numbers(name: str) -> None:
     source = SOURCES[name]() if name == "generator" else SOURCES[name]
     size = {} if name in OWN_BATCHES else {"batch_size": 4}
@@ -92,6 +93,7 @@ def test_every_source_gives_the_same_numbers(name: str) -> None:
     [X, X.numpy(), (X,), pd.DataFrame(X.numpy()), {"a": X[:, :2], "b": X[:, 2:]}],
     ids=["tensor", "array", "tuple", "table", "dict"],
 )
+@pytest.mark.parity("T12")
 def test_inputs_alone(source: Any) -> None:
     mine = trainer()
     assert torch.allclose(mine.predict(source, batch_size=3), mine.model(X).detach(), atol=1e-6)

@@ -62,6 +62,7 @@ def test_endless_data_needs_steps() -> None:
         ({"epochs": 1, "batch_size": 4}, "batch_size does nothing here"),
     ],
 )
+@pytest.mark.parity("T20")
 def test_wrong_arguments_of_fit(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(FitError, match=message):
         tiny_trainer().fit(**arguments)
@@ -90,6 +91,7 @@ def test_wrong_arguments_of_fit(arguments: dict[str, Any], message: str) -> None
         ({"log_every": 0}, "log_every must be at least 1"),
     ],
 )
+@pytest.mark.parity("T1", "T2")
 def test_mistakes_get_a_sentence(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(FitError, match=message):
         tiny_trainer(**changes).fit(epochs=1)
@@ -111,7 +113,7 @@ def test_a_loader_shorter_than_it_says_is_an_error() -> None:
         tiny_trainer(train_data=Short(tiny_batches(2))).fit(epochs=1)
 
 
-@pytest.mark.parity("T22")
+@pytest.mark.parity("T22", "T13")
 def test_evaluate_changes_nothing() -> None:
     trainer = tiny_trainer(model=nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 3)), metrics=["accuracy"])
     trainer.fit(epochs=1)
@@ -142,7 +144,7 @@ def test_evaluate_from_a_hook_disturbs_nothing() -> None:
     assert torch.equal(plain.model.weight, nosy.model.weight)
 
 
-@pytest.mark.parity("T2", "T12", "T23")
+@pytest.mark.parity("T2", "T12", "T23", "C16")
 def test_predict_joins_the_outputs_of_all_batches() -> None:
     trainer = tiny_trainer(loss_fn=None, optimizer=None)
     inputs = torch.randn(10, 4)
@@ -152,7 +154,7 @@ def test_predict_joins_the_outputs_of_all_batches() -> None:
     assert torch.equal(trainer.predict((inputs, torch.zeros(10)), batch_size=4), outputs), "targets are ignored"
 
 
-@pytest.mark.parity("T23")
+@pytest.mark.parity("T23", "C16")
 def test_predict_keeps_the_nesting_of_outputs() -> None:
     class Two(nn.Module):
         def forward(self, x: Tensor) -> dict[str, Any]:
@@ -493,7 +495,7 @@ def test_a_model_and_a_loss_may_name_state() -> None:
     assert tiny_trainer(model=Deep(4, 3), loss_fn=loss_fn).fit(epochs=1)
 
 
-@pytest.mark.parity("T5")
+@pytest.mark.parity("T5", "C15")
 def test_inputs_are_spread_over_arguments_and_keywords() -> None:
     class Two(nn.Linear):
         def forward(self, a: Tensor, b: Tensor) -> Tensor:
@@ -504,7 +506,7 @@ def test_inputs_are_spread_over_arguments_and_keywords() -> None:
         assert tiny_trainer(model=Two(4, 3), train_data=batches, val_data=None).fit(epochs=1)
 
 
-@pytest.mark.parity("T3")
+@pytest.mark.parity("T3", "C15")
 def test_a_model_may_bring_its_loss() -> None:
     class WithLoss(nn.Linear):
         def forward(self, inputs: Tensor, labels: Tensor) -> Any:
@@ -529,7 +531,7 @@ def test_a_loss_module_with_parameters_is_trained() -> None:
     assert loss_fn.temperature.item() != 1
 
 
-@pytest.mark.parity("T15", "T17")
+@pytest.mark.parity("T15", "T17", "B5", "T10")
 def test_virtual_epochs_go_on_where_the_last_one_stopped() -> None:
     seen: list[float] = []
 
@@ -548,7 +550,7 @@ def test_virtual_epochs_go_on_where_the_last_one_stopped() -> None:
         tiny_trainer(train_data=iter(batches)).fit(epochs=4, steps_per_epoch=3)
 
 
-@pytest.mark.parity("T16")
+@pytest.mark.parity("T16", "B5")
 def test_endless_data_makes_virtual_epochs() -> None:
     def endless() -> Any:
         while True:

@@ -73,6 +73,7 @@ def test_it_conforms() -> None:
         (None, ["step-00000008"]),
     ],
 )
+@pytest.mark.parity("C8", "C11")
 def test_every_so_often_and_at_the_end(tmp_path: Path, every: str | None, names: list[str]) -> None:
     trainer_in(tmp_path, ModelCheckpoint(every=every, last="all", best=0), train_data=tiny_batches(4)).fit(epochs=2)
     assert folders(tmp_path) == names
@@ -135,6 +136,7 @@ def test_several_calls_of_fit_count_on(tmp_path: Path) -> None:
         ([4, 3, 2, 1], {"last": 2, "every": "1 epoch", "best": 3}, ["e2", "e3", "e4"], "e4"),
     ],
 )
+@pytest.mark.parity("C8", "C9", "C10")
 def test_what_is_kept(tmp_path: Path, values: list[float], options: dict[str, Any], names: list[str], best: str) -> None:
     trainer_in(tmp_path, Scores(*values), by_epoch(**options)).fit(epochs=len(values))
     assert folders(tmp_path) == names
@@ -147,6 +149,7 @@ def test_nothing_is_best_if_all_is_nan(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoints" / "best").exists()
 
 
+@pytest.mark.parity("C10")
 def test_the_direction_is_that_of_the_metric(tmp_path: Path) -> None:
     trainer = trainer_in(tmp_path, "checkpoint:monitor=val_accuracy,best=2,last=0,name=e{epoch}", metrics=["accuracy"])
     rows = trainer.fit(epochs=5)
@@ -186,6 +189,7 @@ MONITORS: dict[str, tuple[str, dict[str, Any], int, str]] = {
 
 
 @pytest.mark.parametrize("case", MONITORS)
+@pytest.mark.parity("C10")
 def test_a_monitor_that_can_never_be_there(tmp_path: Path, case: str) -> None:
     monitor, changes, epochs, message = MONITORS[case]
     trainer = trainer_in(tmp_path, ModelCheckpoint(monitor=monitor, mode="min"), **changes)
@@ -245,6 +249,7 @@ class Scale(nn.Module):
 
 
 @pytest.mark.parametrize("weights_only", [False, True])
+@pytest.mark.parity("C10")
 def test_the_best_weights_are_restored(tmp_path: Path, weights_only: bool) -> None:
     kept = {}
 
@@ -289,6 +294,7 @@ def test_there_may_be_nothing_to_restore(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------- weights only
 
 
+@pytest.mark.parity("C8")
 def test_weights_alone_are_for_export(tmp_path: Path) -> None:
     class Averaged:
         def __init__(self) -> None:

@@ -79,6 +79,7 @@ def names(run: Path) -> list[str]:
     return sorted(path.name for path in (run / "checkpoints").iterdir() if path.is_dir())
 
 
+@pytest.mark.parity("C8")
 def test_values_of_the_row_are_in_the_name(tmp_path: Path) -> None:
     plugin = "checkpoint:every=1 epoch,last=all,name=epoch-{epoch:02}-{val_loss:.3f}-{step}"
     rows = tiny_trainer(plugins=[plugin], run_dir=tmp_path).fit(epochs=2)

@@ -118,6 +118,7 @@ def test_a_run_resumed_from_any_of_them_is_equal_to_the_bit(tmp_path: Path) -> N
         assert pointed(copy) == pointed(tmp_path / "whole")
 
 
+@pytest.mark.parity("C9", "C10", "C11")
 def test_it_knows_what_it_kept(tmp_path: Path) -> None:
     plugin, values = partial(by_epoch, every="1 epoch", last=2, best=2), (2, 1, 3, 4, 5)
     die_in(trainer_in(tmp_path, Life(*values, at="on_epoch_start", epoch=4), plugin()), epochs=5)

@@ -271,6 +271,7 @@ def test_a_torn_end_is_cut_off(tmp_path: Path) -> None:
     assert [step for tag, step, _ in scalars(tmp_path / "run") if tag == "epoch/loss"] == [4, 8]
 
 
+@pytest.mark.parity("B32")
 def test_two_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     trainers = [tiny_trainer(plugins=[TensorBoard()], run_dir=tmp_path) for _ in range(4)]
     for trainer in trainers:
