@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ LIMIT = 2**26
 """Bytes of outputs that are kept of a pass; of a larger one the first samples count, and the title says so."""
 
 
-class ThresholdCurves:
+class ThresholdCurves(ABC):
     """What the two have in common: outputs and targets of a pass are kept on the device, and looked at when it ends.
 
     Args:
@@ -112,13 +113,13 @@ class ThresholdCurves:
     corner: Place
     curve: Callable[[Tensor, Tensor], Curve]
 
+    @abstractmethod
     def draw(self, axes: Axes, curve: Curve, name: str, index: int) -> None:
         """Draw one curve."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self, axes: Axes, shares: list[float], title: str) -> None:
         """Name the axes, and draw what guessing would give."""
-        raise NotImplementedError
 
 
 class RocCurve(ThresholdCurves):
