@@ -159,7 +159,7 @@ def test_every_frame_on_request(run_fit: Run, run_script: Run) -> None:
     short = run_script(source)
     whole = run_fit("--full-trace", "train", "script.py")
     assert whole.code == 1
-    assert "fit plan of forward" in whole.stderr
+    assert "fit_core/ordinary.py" in whole.stderr
     assert "left out" not in whole.stderr
     assert len(whole.stderr) > 2 * len(short.stderr)
 

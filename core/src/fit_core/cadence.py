@@ -293,7 +293,7 @@ class Due:
 
     def __init__(self, interval: str | Every, progress: Counts) -> None:
         interval = Every(interval)
-        self.per_epoch = interval.unit == "epoch"
+        self.in_batches = interval.unit != "epoch"
         self._read: Callable[[Counts], float] = COUNTS.get(interval.unit, lambda _: time.monotonic())
         self._gate = Gate(Cadence("every", interval))
         self._gate.start()
@@ -301,11 +301,11 @@ class Due:
 
     def after_batch(self, progress: Counts) -> bool:
         """Whether it is due now that a batch is done."""
-        return not self.per_epoch and self._read(progress) >= self._gate.next
+        return self.in_batches and self._read(progress) >= self._gate.next
 
     def after_epoch(self, progress: Counts) -> bool:
         """Whether it is due now that an epoch's training is done."""
-        return self.per_epoch and self._read(progress) >= self._gate.next
+        return not self.in_batches and self._read(progress) >= self._gate.next
 
     def advance(self, progress: Counts) -> None:
         """Count on, now that it is done."""

@@ -23,6 +23,8 @@ from fit_core.state import State
 
 Weight = int | float | Tensor
 Rule = Callable[[Any, Any], Weight | None]
+COUNTING = (torch.float32, torch.float64)
+"""Types in which a sum of weights is good enough."""
 
 ELEMENTWISE: tuple[type[nn.Module], ...] = (
     nn.BCELoss,
@@ -66,6 +68,7 @@ class Criterion:
         self._extra = loss_fn is not None and names_state(loss_fn)
         self._rule = weight_rule(loss_fn)
         made = loss_fn.func if isinstance(loss_fn, partial) else loss_fn
+        self._is_counted = isinstance(made, (nn.CrossEntropyLoss, nn.NLLLoss)) or made in (F.cross_entropy, F.nll_loss)
         self._needs_targets = isinstance(made, _Loss) or getattr(made, "__module__", None) == F.__name__
 
     def __call__(self, state: State) -> Tensor:
@@ -79,7 +82,11 @@ class Criterion:
         else:
             loss = self.loss_fn(outputs, targets, state=state) if self._extra else self.loss_fn(outputs, targets)
         if state.weight is None:
-            state.weight = self._rule(outputs, targets)
+            counted = (
+                getattr(getattr(loss, "grad_fn", None), "_saved_total_weight", None) if self._is_counted else None
+            )  # torch has done it
+            is_good = counted is not None and counted.dtype in COUNTING
+            state.weight = state._counted = counted if is_good else self._rule(outputs, targets)
         return loss
 
 

@@ -276,35 +276,25 @@ def check_count(progress: Progress, name: str, source: Iterable[Any], before: in
         )
 
 
-class Fetched:
-    """An iterator whose errors say where they were raised.
+def fetched(batches: Iterator[Any], name: str, progress: Progress, interrupted: Callable[[], bool]) -> Iterator[Any]:
+    """Yield batches; what is raised while one is loaded says where.
 
     Args:
-        batches: an iterator.
+        batches: to be read.
         name: what the error calls the data.
         progress: of the pass.
         interrupted: whether the run was interrupted: workers that died of the same signal are no error then, but the end.
     """
-
-    def __init__(self, batches: Iterator[Any], name: str, progress: Progress, interrupted: Callable[[], bool]) -> None:
-        self._batches = batches
-        self._name = name
-        self._progress = progress
-        self._interrupted = interrupted
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
+    while True:
         try:
-            return next(self._batches)
+            yield next(batches)  # which keeps no batch: nothing of one outlives it
         except StopIteration:
-            raise
+            return
         except Exception as error:
-            if isinstance(error, RuntimeError) and self._interrupted():  # what torch raises for a lost worker
-                raise StopIteration from error
-            epoch = f"epoch {self._progress.epoch}, " if self._progress.epoch else ""
-            error.add_note(f"raised while {self._name} gave batch {self._progress.batch + 1} ({epoch}{self._progress.phase})")
+            if isinstance(error, RuntimeError) and interrupted():  # what torch raises for a lost worker
+                return
+            epoch = f"epoch {progress.epoch}, " if progress.epoch else ""
+            error.add_note(f"raised while {name} gave batch {progress.batch + 1} ({epoch}{progress.phase})")
             raise
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fit_core.data import Fetched, check_count, counted
+from fit_core.blame import Blamed
+from fit_core.data import check_count, counted, fetched
 from fit_core.meter import Meter
 from fit_core.metrics import Row
 from fit_core.modes import eval_mode, random_states_aside
@@ -62,7 +63,7 @@ class Evaluation:
     def run(self) -> Row:
         """Run the pass, and return its values with their prefix."""
         trainer, state, hooks = self.trainer, self.state, self.trainer.hooks
-        with random_states_aside(state.device), trainer._entered(state, self.meter):
+        with random_states_aside(state.device), trainer._entered(state, self.meter), Blamed(state):
             self.meter.begin(state)
             hooks.on_eval_start(trainer, state)
             with eval_mode(trainer.modules(state.model)), torch.no_grad():
@@ -81,7 +82,7 @@ class Evaluation:
         """Evaluate one batch after the other."""
         trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
         source = counted(begin_pass(self.batches, progress.epoch), hooks.altered("iter_batches"))
-        for batch in Fetched(hooks.iter_batches(trainer, state, source), self.name, progress, self.abandoned):
+        for batch in fetched(hooks.iter_batches(trainer, state, source), self.name, progress, self.abandoned):
             progress.begin_batch()
             state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
             del batch
@@ -104,7 +105,8 @@ class Evaluation:
 
     def take_in(self, state: State) -> None:
         """Take in loss, outputs and targets of a batch."""
-        self.meter.add_loss("loss", state, self.trainer.criterion_for(state).sums)
+        if state.loss is not None:
+            self.meter.add_loss("loss", state, self.trainer.criterion_for(state).sums)
         self.meter.add(state)
 
     def named(self, values: Row) -> Row:

@@ -33,6 +33,7 @@ class Guard:
             raise FitError(f"finite must be 'stop', 'skip' or 'off', not {policy!r}")
         self.policy = policy
         self._flags: deque[tuple[Tensor, torch.Event, str]] = deque()
+        self._found = torch.zeros(())
 
     def admits(self, state: State, update: Update, losses: Callable[[], Mapping[str, nn.Module]] = dict) -> bool:
         """Tell whether the step may be made with the gradients there are.
@@ -41,13 +42,11 @@ class Guard:
             TrainingError: the policy is "stop" and a gradient of this step (on an accelerator: of an earlier one) is
                 not finite.
         """
-        if self.policy == "off":
-            return True
         gradients = update.gradients()
         if not gradients:
             return True
-        if gradients[0].device.type == "cpu" or self.policy == "skip":
-            if are_finite(gradients, state.loss):
+        if gradients[0].is_cpu or self.policy == "skip":
+            if are_finite(gradients, state.loss, self._found):
                 return True
             bad = not are_finite(gradients) or (bool(terms(state)) and not math.isfinite(state.loss.detach()))
             return not bad or self._refuse(state, update, losses())  # the loss of a batch without weight may be anything
@@ -110,6 +109,7 @@ def make_harmless(update: Update, finite: Tensor) -> None:
         if getattr(optimizer, "_step_supports_amp_scaling", False) and update.steps:
             optimizer.grad_scale = None  # type: ignore[attr-defined]  # both are read by torch's fused kernels
             optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+            update.told = True
 
 
 def forget_flags(update: Update) -> None:
@@ -117,22 +117,32 @@ def forget_flags(update: Update) -> None:
     for optimizer in update.optimizers:
         for name in ("grad_scale", "found_inf"):
             vars(optimizer).pop(name, None)
+    update.told = False
 
 
-def are_finite(gradients: list[Tensor], loss: Tensor | None = None) -> bool:
+def are_finite(gradients: list[Tensor], loss: Tensor | None = None, found: Tensor | None = None) -> bool:
     """Tell whether gradients, and a loss with one element, are finite. It reads one number.
 
     On the CPU it is one call for all of them: that of torch's gradient scaler, which multiplies them by 1 at most.
+
+    Args:
+        gradients: of any type.
+        loss: or None.
+        found: a zero on the CPU to use, float32 without dimensions; it stays one. None makes it.
     """
-    values = [values_of(gradient) for gradient in gradients]
-    if any(value.device.type != "cpu" or value.is_complex() for value in values):
+    if not gradients[0].is_cpu:
         return math.isfinite(size_of(gradients, loss))
-    found = torch.zeros(()) if loss is None else loss.detach().reshape(()).to("cpu", torch.float32) * 0  # 0, or NaN
+    found = torch.zeros(()) if found is None else found
+    values = gradients if loss is None else [*gradients, loss.data]  # writing to it leaves its graph as it is
     try:
         torch._amp_foreach_non_finite_check_and_unscale_(values, found, ONE)
-    except RuntimeError:  # a gradient whose elements share their memory cannot be written to
+    except RuntimeError:  # sparse, complex, of several devices, or one whose elements share their memory
+        found.zero_()
         return math.isfinite(size_of(gradients, loss))
-    return found.item() == 0
+    if found.item() == 0:
+        return True
+    found.zero_()
+    return False
 
 
 ONE = torch.ones(())

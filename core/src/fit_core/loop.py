@@ -12,16 +12,19 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fit_core.blame import Blamed
 from fit_core.cadence import Due
 from fit_core.call import Origin, load_call
-from fit_core.data import Fetched, check_count, counted
+from fit_core.data import check_count, counted, fetched
 from fit_core.ending import ending
 from fit_core.errors import TrainingError
 from fit_core.evaluation import Abandoned, Evaluation
 from fit_core.meter import Meter
 from fit_core.metrics import Row
 from fit_core.modes import set_random_states, switch_to_train
+from fit_core.ordinary import train_ordinarily
 from fit_core.position import begin_pass, length
+from fit_core.stages import prepare_batch
 from fit_core.update import finish_window, train_step
 
 if TYPE_CHECKING:
@@ -60,7 +63,7 @@ class Fit:
         trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
         trainer._begin_run(self)
         try:
-            with trainer._entered(state, self.meter), ending(trainer, state, fit=True):
+            with trainer._entered(state, self.meter), ending(trainer, state, fit=True), Blamed(state):
                 trainer._prepare(state)
                 trainer._build_updates(state, self.meter)
                 self.size(call)
@@ -159,26 +162,38 @@ class Fit:
     def train_batches(self) -> None:
         """Train on one batch after the other until the data or the pass is over."""
         trainer, state, hooks, progress, meter = self.trainer, self.state, self.trainer.hooks, self.progress, self.meter
+        control, update = trainer._control, trainer.sequence.first
         source = counted(begin_pass(self.batches, progress.epoch, progress.batch), hooks.altered("iter_batches"), progress.batch)
-        batches = Fetched(hooks.iter_batches(trainer, state, source), "train_data", progress, trainer.interrupted)
+        batches = fetched(hooks.iter_batches(trainer, state, source), "train_data", progress, trainer.interrupted)
         self.go_on()
         for batch in batches:
+            others = hooks.others
             progress.begin_batch()
             progress.batch_count += 1
-            state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
+            state.inputs, state.targets = (others.prepare_batch or prepare_batch)(trainer, state, batch)
             del batch  # nothing of a batch outlives it
-            hooks.on_batch_start(trainer, state)
-            train_step(trainer, state)
+            if others.on_batch_start:
+                others.on_batch_start(trainer, state)
+            if update.is_ordinary and not update.window.batches and not hooks.replaces_updates:
+                train_ordinarily(trainer, state, update)
+            else:
+                train_step(trainer, state)
             progress.moment = "between"
-            if trainer._control.updates_run and not progress.skip_batch:
-                meter.add(state)
-                trainer._log_batch(state)
-            hooks.on_batch_end(trainer, state)
+            if control.updates_run and not progress.skip_batch:
+                if meter.watches:
+                    meter.add(state)
+                if trainer._logs:
+                    trainer._log_batch(state)
+            if others.on_batch_end:
+                others.on_batch_end(trainer, state)
             state.clear_batch()
-            trainer._control.end_batch(state.updates.values())
-            self.validate_if_due()
-            self.safe_point()
-            if self.pass_over():
+            if control.asked or control.losses:
+                control.end_batch(state.updates.values())
+            if self.val_due.in_batches:
+                self.validate_if_due()
+            if others.on_safe_point or trainer._interruption:
+                self.safe_point()
+            if control.end_epoch or progress.stop_reason is not None or progress.step >= self.last_step:
                 return
         if trainer.interrupted():  # workers may have died of the same signal
             self.safe_point()

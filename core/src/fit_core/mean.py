@@ -21,6 +21,10 @@ class WeightedMean:
     Values are kept as they are, on their device, and folded in float64 every 256. A value of weight 0 leaves no trace,
     not even if it is NaN.
 
+    Attributes:
+        values: those that are not folded yet.
+        weights: of them.
+
     Args:
         total: report the sum of the values instead, for losses that are sums.
     """
@@ -31,26 +35,23 @@ class WeightedMean:
 
     def reset(self) -> None:
         """Forget everything."""
-        self._values: list[Tensor | float] = []
-        self._weights: list[Tensor | float] = []
+        self.values: list[Tensor | float] = []
+        self.weights: list[Tensor | float] = []
         self._sum: Tensor | float = 0.0
         self._weight: Tensor | float = 0.0
 
     def add(self, value: Tensor | float, weight: Tensor | float = 1) -> None:
         """Take one value in: a number or a tensor with one element, and likewise its weight."""
-        self._add(kept(value), kept(weight))
+        self.values.append(kept(value))
+        self.weights.append(kept(weight))
+        if len(self.values) >= FOLD:
+            self.fold()
 
-    def add_loss(self, loss: Tensor, weight: Tensor | float) -> None:
-        """Take a loss in, which may be kept without a copy."""
-        self._add(computed(loss), kept(weight))
-
-    def _add(self, value: Tensor | float, weight: Tensor | float) -> None:
-        self._values.append(value)
-        self._weights.append(weight)
-        if len(self._values) >= FOLD:
-            self._sum, self._weight = self._folded()
-            self._values.clear()
-            self._weights.clear()
+    def fold(self) -> None:
+        """Put one value in place of all those that are kept."""
+        self._sum, self._weight = self._folded()
+        self.values.clear()
+        self.weights.clear()
 
     def merge(self, other: WeightedMean) -> None:
         """Take in what another one has seen."""
@@ -68,8 +69,8 @@ class WeightedMean:
     def state_dict(self) -> dict[str, Any]:
         """Return sums and what is not folded yet, so that going on gives the same to the bit. Waits for the device."""
         return {
-            "values": column(self._values, _device_of(self._values)).tolist(),
-            "weights": column(self._weights, _device_of(self._weights)).tolist(),
+            "values": column(self.values, _device_of(self.values)).tolist(),
+            "weights": column(self.weights, _device_of(self.weights)).tolist(),
             "sum": float(self._sum),
             "weight": float(self._weight),
             "total": self.total,
@@ -77,15 +78,15 @@ class WeightedMean:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
-        self._values, self._weights = list(state["values"]), list(state["weights"])
+        self.values, self.weights = list(state["values"]), list(state["weights"])
         self._sum, self._weight, self.total = state["sum"], state["weight"], state["total"]
 
     def _folded(self) -> tuple[Tensor | float, Tensor | float]:
         """Return the sums with everything in; reading them changes nothing, so that who reads when cannot change a value."""
-        if not self._values:
+        if not self.values:
             return self._sum, self._weight
-        device = _device_of([*self._values, *self._weights])
-        values, weights = column(self._values, device), column(self._weights, device)
+        device = _device_of([*self.values, *self.weights])
+        values, weights = column(self.values, device), column(self.weights, device)
         summed = torch.where(weights == 0, 0, values if self.total else values * weights).sum()
         return self._sum + summed, self._weight + weights.sum()
 
@@ -94,17 +95,16 @@ def _device_of(values: list[Tensor | float]) -> torch.device:
     return next((value.device for value in values if isinstance(value, Tensor)), torch.device("cpu"))
 
 
+def is_fresh(value: Tensor) -> bool:
+    """Tell what was just computed on the CPU, so that it is nobody's buffer, and can be kept without a copy."""
+    return value.is_cpu and value.grad_fn is not None and not value._is_view()
+
+
 def kept(value: Tensor | float) -> Tensor | float:
     """Return a value as it can be kept: a copy, since what it is taken from may be large or written into."""
     if not isinstance(value, Tensor):
         return value
     return value.detach().clone() if value.requires_grad else value.clone()
-
-
-def computed(value: Tensor) -> Tensor:
-    """Return a loss as it can be kept: one that was just computed on the CPU is nobody's buffer."""
-    fresh = value.grad_fn is not None and value.device.type == "cpu" and not value._is_view()
-    return value.detach() if fresh else value.detach().clone()
 
 
 def scalar(name: str, value: Any) -> Tensor | float:

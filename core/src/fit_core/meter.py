@@ -13,7 +13,7 @@ from torch import Tensor
 from fit_core.batch import batch_size, detach, move
 from fit_core.criterion import terms
 from fit_core.errors import FitError
-from fit_core.mean import WeightedMean, scalar
+from fit_core.mean import FOLD, WeightedMean, is_fresh, kept, scalar
 from fit_core.metric_list import PREFIXES, RESERVED, directions
 from fit_core.metrics import Metric
 from fit_core.state import State
@@ -25,7 +25,7 @@ BLOCK_BATCHES = 256
 class Block:
     """Outputs and targets of several batches, joined before the metrics see them.
 
-    Copies, so that a buffer that a loader or a compiled model uses again does no harm; at most 1 MB of them.
+    Copies of what may be a buffer that a loader or a compiled model uses again; at most 1 MB of them.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Block:
             self._kind, self._size = kind, outputs.nbytes + targets.nbytes
         if len(self._batches) >= BLOCK_BATCHES or self._bytes + self._size > BLOCK_BYTES:
             return False
-        self._batches.append((outputs.detach().clone(), targets.detach().clone()))
+        self._batches.append((outputs.detach() if is_fresh(outputs) else outputs.detach().clone(), targets.detach().clone()))
         self._bytes += self._size
         return True
 
@@ -87,6 +87,7 @@ class Meter:
         metrics: copied, so that no two passes mix.
 
     Attributes:
+        watches: whether there is a metric, which must see every batch.
         taken: names in the row that no plugin can record.
         open: whether values can be recorded.
     """
@@ -103,6 +104,7 @@ class Meter:
         self._losses: dict[str, WeightedMean] = {}
         self._recorded: dict[str, WeightedMean] = {}
         self._block = Block()
+        self.watches = bool(self._metrics)
         self.taken: set[str] = set(RESERVED)
         self.open = False
 
@@ -120,22 +122,24 @@ class Meter:
         self.open = True
 
     def add_loss(self, name: str, state: State, sums: bool) -> None:
-        """Take in the loss in `state`, if there is one.
+        """Take in the loss in `state`.
 
         Args:
             name: in the row.
             state: of the pass.
             sums: the loss is a sum over samples, not a mean.
         """
-        if state.loss is not None:
-            mean = self._losses.get(name)
-            if mean is None:
-                mean = self._losses[name] = WeightedMean(total=sums)
-            weight = terms(state)
-            mean.add_loss(state.loss, weight)
-            if self._weighing and name == "loss":
-                for metric in self._weighing:
-                    metric.update_loss(state.loss.detach().reshape(()), 1 if sums else weight)
+        mean = self._losses.get(name)
+        if mean is None:
+            mean = self._losses[name] = WeightedMean(total=sums)
+        loss, weight = state.loss, terms(state) if state.weight is None else state.weight
+        mean.values.append(loss.detach() if is_fresh(loss) else kept(loss))
+        mean.weights.append(weight if weight is state._counted else kept(weight))
+        if len(mean.values) >= FOLD:
+            mean.fold()
+        if self._weighing and name == "loss":
+            for metric in self._weighing:
+                metric.update_loss(state.loss.detach().reshape(()), 1 if sums else weight)
 
     def add(self, state: State) -> None:
         """Take outputs and targets of the batch in `state` in."""

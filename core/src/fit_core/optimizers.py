@@ -68,6 +68,17 @@ def make_optimizer(maker: Callable[[Any], Any], groups: list[Any]) -> Optimizer:
     return built
 
 
+def clear_gradients(optimizers: Iterable[Optimizer]) -> None:
+    """Do what `zero_grad` of torch's optimizers does but for its mark for the profiler, which takes longer; call one of their own."""
+    for optimizer in optimizers:
+        if getattr(optimizer.zero_grad, "__func__", None) is not Optimizer.zero_grad:
+            optimizer.zero_grad()
+            continue
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                p.grad = None
+
+
 def parameters_of(optimizer: Optimizer) -> list[Tensor]:
     """Return every parameter that an optimizer holds now."""
     return [p for group in optimizer.param_groups for p in group["params"]]

@@ -12,13 +12,15 @@ error, wrappers of a notice get None, and closing hooks reach every plugin.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from fit_core.errors import FitError, did_you_mean
+from fit_core.blame import blame
+from fit_core.errors import FitError
 from fit_core.hookspecs import SPECS
 
 if TYPE_CHECKING:
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 
 DEFAULTS = "defaults"
 """The name of the plugin that is asked last."""
-
-BLAMED = "raised in hook"
 
 Call = Callable[..., Any]
 Tracer = Callable[[str, str | None, Call], Call]
@@ -63,6 +63,11 @@ class Actor:
     wrapper: bool
     gates: tuple[Gate, ...] = ()
 
+    @property
+    def place(self) -> str:
+        """What an error calls it."""
+        return f"{self.hook} of {self}"
+
     def __str__(self) -> str:
         if self.member.name == DEFAULTS:
             return "the core's default"
@@ -80,6 +85,17 @@ class HookPlan:
     actors: tuple[Actor, ...]
 
 
+class Others:
+    """Hooks by name, as those of `Hooks`, but None for each in which nobody but the core acts.
+
+    The core asks here within a step, and does what nobody else does without a call: `if others.on_loss_end: ...`.
+    """
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Call | None: ...
+
+
 class Hooks:
     """Every hook as an attribute: `hooks.on_batch_end(trainer, state)`.
 
@@ -88,15 +104,28 @@ class Hooks:
         tracer: builds a traced plan, for recording and profiling; see `Tracer`.
     """
 
+    plans: Mapping[str, HookPlan] = MappingProxyType({})
+    """What happens in each hook, by name, in the order of the loop."""
+
+    others: Others = Others()
+    """The same hooks, but None for those in which nobody but the core acts."""
+
+    replaces_updates = False
+    """Whether anybody acts in a stage that is about updates as a whole."""
+
     def __init__(self, manager: pluggy.PluginManager, tracer: Tracer | None = None) -> None:
         callers = {name: caller for name, caller in vars(manager.hook).items() if not name.startswith("_")}
-        self.plans: dict[str, HookPlan] = {name: _read(name, callers[name]) for name in sorted(callers, key=_place_in_loop(callers))}
+        self.plans = {name: _read(name, callers[name]) for name in sorted(callers, key=_place_in_loop(callers))}
         self.build(tracer)
 
     def build(self, tracer: Tracer | None = None) -> None:
-        """Turn the plans into functions; with a tracer, into traced ones."""
+        """Turn the plans into functions; with a tracer, into traced ones, which are called even where only the core acts."""
+        self.others = Others()
         for plan in self.plans.values():
-            setattr(self, plan.name, _compile(plan, tracer))
+            call = _compile(plan, tracer)
+            setattr(self, plan.name, call)
+            setattr(self.others, plan.name, call if tracer or self.altered(plan.name) else None)
+        self.replaces_updates = any(getattr(self.others, name) for name in ("train_step", "run_update", "should_step"))
 
     def hears(self, name: str) -> bool:
         """Tell whether any plugin implements the hook."""
@@ -105,6 +134,10 @@ class Hooks:
     def altered(self, name: str) -> bool:
         """Tell whether any plugin acts in a stage, beside the core's default."""
         return any(actor.member.name != DEFAULTS for actor in self.plans[name].actors)
+
+    def refusal(self, name: str, result: Any) -> FitError:
+        """Return the error for a result that a stage must not have."""
+        return _wrong_result(self.plans[name], result)
 
     if TYPE_CHECKING:
 
@@ -159,7 +192,7 @@ def _innermost(plan: HookPlan, acting: list[tuple[Actor, Call]], checked: bool) 
         calling = [*opened, f"result_ = call{i}_({', '.join(actor.arguments)})"]
         lines += [f"actor_ = actor{i}_", *_under(conditions, calling)]
     if acting:
-        lines = ["try:", *_indented(lines), "except BaseException as error_:", "    raise blame_(error_, actor_, state)"]
+        lines = ["try:", *_indented(lines), "except BaseException as error_:", "    raise blame_(error_, actor_.place, state)"]
     return _function(plan, ["result_ = None", *lines, *_ending(plan, checked)], names)
 
 
@@ -177,7 +210,12 @@ def _around(plan: HookPlan, actor: Actor, enter: Call, inner: Call, checked: boo
         "    result_ = finish_(generator_, generator_.send, result_, actor_, state)",
     ]
     if due:
-        asking = ["try:", f"    due_ = {' and '.join(due)}", "except BaseException as error_:", "    raise blame_(error_, actor_, state)"]
+        asking = [
+            "try:",
+            f"    due_ = {' and '.join(due)}",
+            "except BaseException as error_:",
+            "    raise blame_(error_, actor_.place, state)",
+        ]
         lines = [*asking, "if not due_:", f"    result_ = {call_inner}", "else:", *_indented([*opened, *lines])]
     names = {"start_": _start, "finish_": _finish, "enter_": enter, "inner_": inner, "actor_": actor, **gates}
     return _function(plan, lines + _ending(plan, checked), names)
@@ -191,7 +229,12 @@ def _closing(plan: HookPlan, acting: list[tuple[Actor, Call]]) -> Call:
         due, opened, gates = _gates(actor, i)
         names |= {f"actor{i}_": actor, f"call{i}_": call, **gates}
         calling = _under(due, [*opened, f"call{i}_({', '.join(actor.arguments)})"])
-        lines += ["try:", *_indented(calling), "except BaseException as error_:", f"    raised_.append(blame_(error_, actor{i}_, state))"]
+        lines += [
+            "try:",
+            *_indented(calling),
+            "except BaseException as error_:",
+            f"    raised_.append(blame_(error_, actor{i}_.place, state))",
+        ]
     return _function(plan, [*lines, "return raised_"], names)
 
 
@@ -239,7 +282,7 @@ def _start(enter: Call, arguments: tuple[Any, ...], actor: Actor, state: State) 
         except StopIteration:
             raise RuntimeError(f"the wrapper of {actor.hook} in {actor} did not yield") from None
     except BaseException as error:
-        raise blame(error, actor, state)
+        raise blame(error, actor.place, state)
     return generator
 
 
@@ -249,35 +292,9 @@ def _finish(generator: Generator[None, Any, Any], resume: Call, value: Any, acto
     except StopIteration as stop:
         return stop.value
     except BaseException as error:
-        raise blame(error, actor, state)
+        raise blame(error, actor.place, state)
     generator.close()
-    raise blame(RuntimeError(f"the wrapper of {actor.hook} in {actor} yielded twice"), actor, state)
-
-
-def blame(error: BaseException, actor: Actor, state: State) -> BaseException:
-    """Add a note that says which plugin raised, in which hook and when, unless it is there already.
-
-    A `StopIteration` becomes a `RuntimeError`: it must never look like the end of the data.
-    """
-    if isinstance(error, StopIteration):
-        wrapped = RuntimeError("StopIteration was raised")
-        wrapped.__cause__ = error
-        error = wrapped
-    if not any(note.startswith(BLAMED) for note in getattr(error, "__notes__", ())):
-        error.add_note(f"{BLAMED} {actor.hook} of {actor}, {state.where()}")
-        for hint in _misspelt_attribute(error, state):
-            error.add_note(hint)
-    return error
-
-
-def _misspelt_attribute(error: BaseException, state: State) -> Iterator[str]:
-    prefix = "'State' object has no attribute '"
-    if isinstance(error, AttributeError) and "of 'State' object has no setter" in str(error):
-        yield "the counters of state are read-only: the core counts"
-    if isinstance(error, AttributeError) and str(error).startswith(prefix):
-        word = str(error)[len(prefix) :].split("'")[0]
-        suggestion = did_you_mean(word, state.attributes())
-        yield f"state has no attribute {word!r}{suggestion}" + ("" if suggestion else "; keep a value of your own under a StateKey")
+    raise blame(RuntimeError(f"the wrapper of {actor.hook} in {actor} yielded twice"), actor.place, state)
 
 
 def _wrong_result(plan: HookPlan, result: Any) -> FitError:

@@ -123,6 +123,7 @@ class State:
     """
 
     __slots__ = (
+        "_counted",
         "_metrics",
         "_progress",
         "_store",
@@ -166,6 +167,7 @@ class State:
         self.outputs: Any = None
         self.loss: Tensor = None  # type: ignore[assignment]  # None only between batches, where no hook needs it
         self.weight: int | float | Tensor | None = None
+        self._counted: int | float | Tensor | None = None  # the weight that the core counted, which is nobody else's
         if self._store:
             self._store.clear()
 

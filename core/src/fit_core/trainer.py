@@ -151,8 +151,8 @@ class Trainer:
         self._tracer: Tracer | None = None
         self._seeded = self._set_up = self._closed = False
         self._flushed_at = 0
-        self._looked_at: nn.Module | None = None
-        self._takes_state = False
+        self._with_state: nn.Module | None = None  # the model that was called last, if its forward names `state`
+        self._without_state: nn.Module | None = None  # the same, if it does not
         self._build_plan()
 
     # ------------------------------------------------------------------------------------------ what a user calls
@@ -570,10 +570,10 @@ class Trainer:
     def call_model(self, state: State) -> Any:
         """Call the model of the pass on `state.inputs`, with `state` if its `forward` names it."""
         model = state.model
-        if model is not self._looked_at:
-            wraps_the_users = model is self._module and names_state(self.model)  # torch.compile hides the signature
-            self._looked_at, self._takes_state = model, names_state(model) or wraps_the_users
-        return call_model(model, state.inputs, {"state": state} if self._takes_state else {})
+        if model is not self._without_state and model is not self._with_state:
+            takes_state = names_state(model) or (model is self._module and names_state(self.model))  # torch.compile hides the signature
+            self._with_state, self._without_state = (model, None) if takes_state else (None, model)
+        return call_model(model, state.inputs, {} if model is self._without_state else {"state": state})
 
     def criterion_for(self, state: State) -> Criterion:
         """Return what computes the loss: that of the update at work; outside of one the trainer's, else the first update's."""
@@ -604,11 +604,6 @@ class Trainer:
     def row_names(self) -> set[str]:
         """Return the names that several updates take in the row: `d_loss`, `d_lr`; none of a single one."""
         return set() if self._sequence is None else self._sequence.row_names()
-
-    @property
-    def shared_forward(self) -> bool:
-        """Whether `train_step` calls the model once for all updates."""
-        return self._sequence is not None and self._sequence.shared_forward
 
     # ------------------------------------------------------------------------------------------------------ plugins
 

@@ -45,6 +45,11 @@ class Update:
         lr: the learning rate of the last step, of the first parameter group; before it, of the next.
         window: the batches whose gradients are added up for the next step.
         needs_closure: whether its optimizer's `step` evaluates the batch itself, as LBFGS does.
+        shares_forward: whether the model is called once for all updates.
+        told: whether the guard has left a flag with its optimizers.
+        loss_names: under which its loss is in the row.
+        is_ordinary: whether it is the only one, and steps with every batch it is due on, without a closure.
+        is_first: whether it is the one whose steps are `state.step`, and whose loss is `loss`.
         closure: what `optimizer_step` hands to an optimizer that evaluates the batch itself; None at any other time.
 
     Raises:
@@ -81,6 +86,9 @@ class Update:
         self.window = Window()
         self.lr: float | Tensor = 0.0
         self.needs_closure = False
+        self.is_first = self.shares_forward = self.is_ordinary = False
+        self.loss_names: tuple[str, ...] = ()
+        self.told = False
         self.closure: Callable[[], Any] | None = None
 
     def build(self, groups: Callable[[], list[Any]], accumulate: int, sums: bool) -> list[Any]:
@@ -152,7 +160,14 @@ class Update:
 
     def gradients(self) -> list[Tensor]:
         """The gradients there are, in the order of the parameters."""
-        return [p.grad for p in self.params if p.grad is not None]
+        found = []
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                for p in group["params"]:
+                    gradient = p.grad
+                    if gradient is not None:
+                        found.append(gradient)
+        return found
 
     def multiply_gradients(self, factor: float | Tensor) -> None:
         """Multiply every gradient by a number, or by a tensor without dimensions."""
@@ -222,6 +237,9 @@ class Updates:
             self.by_name[update.name] = update
         if not self.by_name:
             raise FitError("there is no update: give one optimizer at least")
+        for update in self:
+            update.is_first, update.shares_forward = update is self.first, shared_forward
+            update.loss_names = ("loss",) * update.is_first + (f"{update.name}_loss",) * (len(self) > 1)
 
     @property
     def first(self) -> Update:
@@ -248,6 +266,8 @@ class Updates:
             state.update = update
             given += update.build(lambda: trainer.hooks.param_groups(trainer, state), accumulate, trainer.criterion_for(state).sums)
         state.update = None
+        for update in self:
+            update.is_ordinary = len(self) == 1 and update.window.accumulate == 1 and not update.needs_closure and not self.shared_forward
         closures = [update.name for update in self if update.needs_closure]
         if closures and self.shared_forward:
             raise FitError(f"update {closures[0]!r} evaluates the batch itself, so that the updates cannot share a forward pass")

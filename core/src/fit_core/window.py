@@ -31,17 +31,18 @@ class Window:
 
     Attributes:
         batches: how many are in.
+        nominal: the weight that it should come to; None as long as its one batch needs no scaling.
         skip: whether its gradients are thrown away instead of stepping.
     """
 
-    __slots__ = ("_nominal", "_total", "accumulate", "batches", "skip", "sums")
+    __slots__ = ("_total", "accumulate", "batches", "nominal", "skip", "sums")
 
     def __init__(self, accumulate: int = 1, sums: bool = False) -> None:
         self.accumulate = accumulate
         self.sums = sums
         self.batches = 0
         self.skip = False
-        self._nominal: float | None = None
+        self.nominal: float | None = None
         self._total: Weight = 0.0
 
     def scale(self, state: State) -> Tensor:
@@ -49,9 +50,9 @@ class Window:
         if self.sums or (self.accumulate == 1 and not self.batches):
             return state.loss
         weight = terms(state)
-        if self._nominal is None:
-            self._nominal = self.accumulate * size(weight, state)
-        return scaled(state.loss, weight, self._nominal)
+        if self.nominal is None:
+            self.nominal = self.accumulate * size(weight, state)
+        return scaled(state.loss, weight, self.nominal)
 
     def add(self, state: State) -> None:
         """Count the batch in `state`, whose gradients are in.
@@ -62,7 +63,7 @@ class Window:
         self.batches += 1
         if self.sums or (self.accumulate == 1 and self.batches == 1):
             return
-        if self._nominal is None:
+        if self.nominal is None:
             raise FitError(
                 f"a window of {self.accumulate} batches needs gradients of trainer.backward(), which scales them; run_update made its own"
             )
@@ -73,17 +74,17 @@ class Window:
         if self.sums or self.accumulate > 1 or self.batches > 1:
             return None
         weight = terms(state)
-        self._nominal = size(weight, state)
+        self.nominal = size(weight, state)
         self._total = wide(weight)
-        return wide(weight) / self._nominal
+        return wide(weight) / self.nominal
 
     def correction(self) -> Weight | None:
         """Return by what the gradients must be multiplied before they are used; None if they are right."""
-        if self._nominal is None or (not isinstance(self._total, Tensor) and self._total == self._nominal):
+        if self.nominal is None or (not isinstance(self._total, Tensor) and self._total == self.nominal):
             return None
         if isinstance(self._total, Tensor):
-            return torch.where(self._total == 0, 0.0, self._nominal / self._total)
-        return self._nominal / self._total if self._total else 0.0
+            return torch.where(self._total == 0, 0.0, self.nominal / self._total)
+        return self.nominal / self._total if self._total else 0.0
 
     @property
     def full(self) -> bool:
@@ -92,18 +93,18 @@ class Window:
 
     def state_dict(self) -> dict[str, Any]:
         """Return how far it is."""
-        return {"batches": self.batches, "skip": self.skip, "nominal": self._nominal, "total": self._total}
+        return {"batches": self.batches, "skip": self.skip, "nominal": self.nominal, "total": self._total}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
         self.batches, self.skip = state["batches"], state["skip"]
-        self._nominal, self._total = state["nominal"], state["total"]
+        self.nominal, self._total = state["nominal"], state["total"]
 
     def clear(self) -> None:
         """Begin anew, after a step or a skipped one."""
         self.batches = 0
         self.skip = False
-        self._nominal = None
+        self.nominal = None
         self._total = 0.0
 
 
