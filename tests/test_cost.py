@@ -166,6 +166,124 @@ def test_idle_plugins_cost_no_call() -> None:
     assert calls_in_a_step([Idle(f"idle-{i}") for i in range(20)]) == alone
 
 
+class AtSteps:
+    """Calls a function at the safe point after each step, and none of its own within one."""
+
+    def __init__(self, then: Any) -> None:
+        self.then = then
+
+    @hookimpl
+    def on_safe_point(self, state: State) -> None:
+        if state.position == "batch":
+            self.then(state.step)
+
+
+def fits_calls(**changes: Any) -> Counter[str]:
+    """Count the calls of fit's own functions in the third step, without those around the safe points that watch."""
+    calls: Counter[str] = Counter()
+
+    def count(frame: Any, event: str, _: Any) -> None:
+        if event == "call" and "fit_" in frame.f_code.co_filename:
+            calls.update([frame.f_code.co_qualname])
+
+    def watch(step: int) -> None:
+        sys.setprofile(count if step == 2 else None)
+
+    gc.disable()
+    try:
+        tiny_trainer(plugins=[AtSteps(watch), *changes.pop("plugins", [])], train_data=tiny_batches(4), **changes).fit(epochs=1)
+    finally:
+        gc.enable()
+    return calls - Counter(["Fit.safe_point", "Trainer.interrupted", "State.position", "State.step"])
+
+
+BARE = {"fetched", "Progress.begin_batch", "prepare_batch", "train_ordinarily", "Criterion.__call__", "clear_gradients"}
+BARE |= {"Meter.add_loss", "is_fresh", "State.clear_batch"}
+GUARD = {"Guard.admits", "Update.gradients", "are_finite"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"finite": "off"}, Counter(BARE)),
+        ({}, Counter(BARE | GUARD)),
+        ({"plugins": [Idle(f"idle-{i}") for i in range(20)]}, Counter(BARE | GUARD)),
+        ({"metrics": ["accuracy"]}, Counter(BARE | GUARD) + Counter(["Meter.add", "Meter._feed", "Block.offer", "is_fresh"])),
+    ],
+    ids=["off", "default", "20 idle plugins", "accuracy"],
+)
+def test_calls_of_a_step(changes: dict[str, Any], expected: Counter[str]) -> None:
+    """Each call takes about half a microsecond: one more must be worth it."""
+    assert fits_calls(**changes) == expected
+
+
+class CountOps(TorchDispatchMode):
+    """Counts every operation of torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.ops[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [
+        ({"finite": "off"}, ["aten.detach.default"]),  # of the loss
+        ({}, ["aten.detach.default"] * 2 + ["aten._amp_foreach_non_finite_check_and_unscale_.default", "aten._local_scalar_dense.default"]),
+    ],
+    ids=["off", "default"],
+)
+def test_operations_of_a_step(changes: dict[str, Any], more: list[str]) -> None:
+    """What fit asks of torch in a step, beside what the plain loop does."""
+    batches, loss_fn, model = tiny_batches(4), nn.CrossEntropyLoss(), nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    plain = Counter[str]()
+    for inputs, targets in batches:
+        with CountOps() as counted:
+            loss_fn(model(inputs), targets).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        plain = counted.ops  # of the last step: the first one makes the momentum
+    counter, ours = CountOps(), Counter[str]()
+
+    def watch(step: int) -> None:
+        if step == 3:
+            ours.update(counter.ops - before[2])
+        before[step] = Counter(counter.ops)
+
+    before: dict[int, Counter[str]] = {}
+    with counter:
+        tiny_trainer(plugins=[AtSteps(watch)], train_data=batches, val_data=None, **changes).fit(epochs=1)
+    mark = ["profiler._record_function_enter_new.default", "profiler._record_function_exit._RecordFunction"]  # of torch's own zero_grad
+    assert ours == plain + Counter(more) - Counter(mark)
+
+
+def test_what_a_run_keeps_is_bounded() -> None:
+    """Losses wait to be folded, 256 at a time: then there are as many objects as before."""
+    tensors: dict[int, int] = {}
+    blocks: dict[int, int] = {}
+
+    def watch(step: int) -> None:
+        if step in (3, 255, 259, 515, 771):
+            tensors[step] = sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+            blocks[step] = sys.getallocatedblocks()
+
+    gc.disable()
+    try:
+        trainer = tiny_trainer(train_data=tiny_batches(772, size=2), plugins=[AtSteps(watch)], metrics=["accuracy"], val_data=None)
+        trainer.fit(epochs=1)
+    finally:
+        gc.enable()
+    assert tensors[255] - tensors[3] <= 4 * 252  # loss, its weight, outputs and targets
+    assert tensors[259] == tensors[515] == tensors[771]
+    assert tensors[259] < tensors[3] + 10
+    assert abs(blocks[771] - blocks[515]) < 50
+
+
 def test_nothing_of_a_batch_outlives_it() -> None:
     alive: list[int] = []
 

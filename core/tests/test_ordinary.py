@@ -135,6 +135,11 @@ class Stages:
         return True
 
     @hookimpl
+    def should_step(self, state: State) -> bool:
+        assert state.update is not None
+        return state.update.window.batches >= 2
+
+    @hookimpl
     def finish_gradients(self, state: State) -> bool:
         return state.batch_count % 3 != 0
 
@@ -172,11 +177,12 @@ def told(trainer: Trainer, acts: Acts) -> Any:
     ),
     every=st.sampled_from([1, 1, 2]),
     finite=st.sampled_from(["stop", "skip", "off"]),
+    accumulate=st.sampled_from([1, 1, 2, 3]),
     stages=st.booleans(),
     other=st.sampled_from([ByBlocks, Around]),
 )  # fmt: skip
 def test_in_one_piece_or_in_blocks_it_is_the_same(
-    drawn: dict[tuple[str, int], Callable[[Trainer, State], None]], every: int, finite: Any, stages: bool, other: type
+    drawn: dict[tuple[str, int], Callable[[Trainer, State], None]], every: int, finite: Any, accumulate: int, stages: bool, other: type
 ) -> None:
     def run(*plugins: Any) -> Any:
         acts = Acts(drawn, tuple(HEARD))
@@ -186,6 +192,7 @@ def test_in_one_piece_or_in_blocks_it_is_the_same(
             optimizer=Updates([update]),
             plugins=[acts, *([Stages()] if stages else []), *plugins],
             finite=finite,
+            accumulate=accumulate,
             metrics=["accuracy"],
         )
         return told(trainer, acts)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fit_core.mean import column, kept, scalar
+from fit_core.mean import column, is_fresh, kept, scalar
 from fit_core.state import Phase, State
 
 
@@ -47,9 +47,12 @@ class LogBuffer:
         Raises:
             FitError: a value is something else; then nothing of them is kept.
         """
+        self.keep(state, {name: taken(name, value) for name, value in values.items()}, phase, at)
+
+    def keep(self, state: State, values: Mapping[str, Tensor | float], phase: Phase | None = None, at: float | None = None) -> None:
+        """Keep numbers that are nobody's buffer, as they are."""
         progress = state._progress
-        checked = [taken(name, value) for name, value in values.items()]
-        self._values += checked
+        self._values += values.values()
         self._moments.append((progress.step, progress.epoch, phase or progress.phase, time.time() if at is None else at, tuple(values)))
 
     def take(self) -> list[LogEntry]:
@@ -71,5 +74,5 @@ def taken(name: str, value: Tensor | float) -> Tensor | float:
         FitError: it is something else.
     """
     if type(value) is Tensor and value.numel() == 1:  # nearly always: nothing more to look at
-        return value.detach().clone() if value.requires_grad else value.clone()
+        return value.detach() if is_fresh(value) else kept(value)
     return kept(scalar(name, value))

@@ -174,7 +174,7 @@ class Fit:
             del batch  # nothing of a batch outlives it
             if others.on_batch_start:
                 others.on_batch_start(trainer, state)
-            if update.is_ordinary and not update.window.batches and not hooks.replaces_updates:
+            if update.is_ordinary and not hooks.replaces_updates:
                 train_ordinarily(trainer, state, update)
             else:
                 train_step(trainer, state)

@@ -121,8 +121,8 @@ class Meter:
         self._begun = False
         self.open = True
 
-    def add_loss(self, name: str, state: State, sums: bool) -> None:
-        """Take in the loss in `state`.
+    def add_loss(self, name: str, state: State, sums: bool) -> Tensor:
+        """Take in the loss in `state`, and return what is kept of it.
 
         Args:
             name: in the row.
@@ -133,13 +133,15 @@ class Meter:
         if mean is None:
             mean = self._losses[name] = WeightedMean(total=sums)
         loss, weight = state.loss, terms(state) if state.weight is None else state.weight
-        mean.values.append(loss.detach() if is_fresh(loss) else kept(loss))
+        value = loss.detach() if is_fresh(loss) else loss.detach().clone()
+        mean.values.append(value)
         mean.weights.append(weight if weight is state._counted else kept(weight))
         if len(mean.values) >= FOLD:
             mean.fold()
         if self._weighing and name == "loss":
             for metric in self._weighing:
-                metric.update_loss(state.loss.detach().reshape(()), 1 if sums else weight)
+                metric.update_loss(value.reshape(()), 1 if sums else weight)
+        return value
 
     def add(self, state: State) -> None:
         """Take outputs and targets of the batch in `state` in."""

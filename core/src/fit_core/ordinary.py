@@ -1,4 +1,4 @@
-"""An ordinary batch in one piece: one update, a step for every batch, and nobody who replaces `train_step` or `run_update`.
+"""An ordinary batch in one piece: there is one update, without a closure, and nobody replaces `train_step` or `run_update`.
 
 It does what `run_updates` in `update.py` does with its building blocks, which is where to read how an update works. Here are the
 same lines one after the other, with the core's own stages in place: two dozen calls would be most of what fit adds to a step. A
@@ -15,6 +15,7 @@ from fit_core import stages
 from fit_core.blame import blame, by_default, is_blamed
 from fit_core.guard import forget_flags
 from fit_core.optimizers import clear_gradients
+from fit_core.update import maybe_step
 
 if TYPE_CHECKING:
     from fit_core.state import State
@@ -31,7 +32,8 @@ def train_ordinarily(trainer: Trainer, state: State, update: Update) -> None:
     control.updates_run = 1
     control.came_to_step = True
     criterion = update.criterion or trainer.criterion
-    window.skip, window.sums = control.skip_step, criterion.sums
+    window.skip, window.sums = window.skip or control.skip_step, criterion.sums
+    is_alone = window.accumulate == 1 and not window.batches and not others.should_step  # in its window
     state.update, state.weight = update, None
     at_work = "forward"
     try:
@@ -60,41 +62,47 @@ def train_ordinarily(trainer: Trainer, state: State, update: Update) -> None:
             return
 
         at_work = progress.moment = "backward"
+        loss = state.loss if is_alone else window.scale(state)
         if others.backward:
-            others.backward(trainer, state, state.loss)
+            others.backward(trainer, state, loss)
         else:
-            state.loss.backward()
+            loss.backward()
+        del loss
         if others.on_backward_end:
             others.on_backward_end(trainer, state)
 
         at_work = "run_update"
-        window.batches = 1
-        good = not window.skip and (others.finish_gradients is None or others.finish_gradients(trainer, state))
-        if good and not window.skip and (guard.policy == "off" or guard.admits(state, update, trainer.losses)):
-            progress.moment = "step"
-            if others.on_step_start:
-                others.on_step_start(trainer, state)
-            rate = update.optimizers[0].param_groups[0]["lr"]
-            update.lr = rate if isinstance(rate, float) else update.next_lr
-            at_work = "optimizer_step"
-            if others.optimizer_step:
-                others.optimizer_step(trainer, state)
-            else:
-                for optimizer in update.optimizers:
-                    optimizer.step()
-            if update.told:
-                forget_flags(update)
-            update.steps += 1
-            progress.step += 1
-            if others.on_step_end:
-                others.on_step_end(trainer, state)
-
-        at_work = "zero_grad"
-        if others.zero_grad:
-            others.zero_grad(trainer, state)
+        if not is_alone:
+            control.came_to_step = False
+            maybe_step(trainer, state)
         else:
-            clear_gradients(update.optimizers)
-        window.batches, window.skip = 0, False
+            window.batches = 1
+            good = not window.skip and (others.finish_gradients is None or others.finish_gradients(trainer, state))
+            if good and not window.skip and (guard.policy == "off" or guard.admits(state, update, trainer.losses)):
+                progress.moment = "step"
+                if others.on_step_start:
+                    others.on_step_start(trainer, state)
+                rate = update.optimizers[0].param_groups[0]["lr"]
+                update.lr = rate if isinstance(rate, float) else update.next_lr
+                at_work = "optimizer_step"
+                if others.optimizer_step:
+                    others.optimizer_step(trainer, state)
+                else:
+                    for optimizer in update.optimizers:
+                        optimizer.step()
+                if update.told:
+                    forget_flags(update)
+                update.steps += 1
+                progress.step += 1
+                if others.on_step_end:
+                    others.on_step_end(trainer, state)
+
+            at_work = "zero_grad"
+            if others.zero_grad:
+                others.zero_grad(trainer, state)
+            else:
+                clear_gradients(update.optimizers)
+            window.batches, window.skip = 0, False
     except BaseException as error:
         if not is_blamed(error):
             stages.note_values(at_work, error, state)
@@ -102,6 +110,6 @@ def train_ordinarily(trainer: Trainer, state: State, update: Update) -> None:
         raise blame(error, by_default(at_work), state)
     finally:
         state.update = None
-    trainer._passes[-1][1].add_loss("loss", state, window.sums)
+    kept = trainer._passes[-1][1].add_loss("loss", state, window.sums)
     if trainer._logs:
-        control.losses["loss"] = state.loss.detach()
+        control.losses["loss"] = kept

@@ -125,7 +125,7 @@ class Hooks:
             call = _compile(plan, tracer)
             setattr(self, plan.name, call)
             setattr(self.others, plan.name, call if tracer or self.altered(plan.name) else None)
-        self.replaces_updates = any(getattr(self.others, name) for name in ("train_step", "run_update", "should_step"))
+        self.replaces_updates = bool(self.others.train_step or self.others.run_update)
 
     def hears(self, name: str) -> bool:
         """Tell whether any plugin implements the hook."""

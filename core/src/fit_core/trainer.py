@@ -763,7 +763,7 @@ class Trainer:
 
     def _log_batch(self, state: State) -> None:
         if self._logs:
-            self._log.add(state, {**self._control.losses, **self.sequence.rates()})
+            self._log.keep(state, {**self._control.losses, **self.sequence.rates()})
             if state.step >= self._flushed_at + self.log_every:
                 self._flush(state)
 

@@ -79,9 +79,9 @@ def run_update(trainer: Trainer, state: State, update: Update) -> None:
     if not progress.skip_batch and state.loss is not None:
         meter = trainer._passes[-1][1]
         for name in update.loss_names:
-            meter.add_loss(name, state, window.sums)
+            kept = meter.add_loss(name, state, window.sums)
             if trainer._logs:
-                control.losses[name] = state.loss.detach()
+                control.losses[name] = kept
     if not control.came_to_step and not progress.skip_batch:
         raise FitError(f"run_update of update {update.name!r} never came to trainer.maybe_step()")
 

@@ -48,7 +48,7 @@ class Update:
         shares_forward: whether the model is called once for all updates.
         told: whether the guard has left a flag with its optimizers.
         loss_names: under which its loss is in the row.
-        is_ordinary: whether it is the only one, and steps with every batch it is due on, without a closure.
+        is_ordinary: whether it is the only one, and its optimizers need no closure.
         is_first: whether it is the one whose steps are `state.step`, and whose loss is `loss`.
         closure: what `optimizer_step` hands to an optimizer that evaluates the batch itself; None at any other time.
 
@@ -267,7 +267,7 @@ class Updates:
             given += update.build(lambda: trainer.hooks.param_groups(trainer, state), accumulate, trainer.criterion_for(state).sums)
         state.update = None
         for update in self:
-            update.is_ordinary = len(self) == 1 and update.window.accumulate == 1 and not update.needs_closure and not self.shared_forward
+            update.is_ordinary = len(self) == 1 and not update.needs_closure and not self.shared_forward
         closures = [update.name for update in self if update.needs_closure]
         if closures and self.shared_forward:
             raise FitError(f"update {closures[0]!r} evaluates the batch itself, so that the updates cannot share a forward pass")
