@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from fit_core import update as stepping
 from fit_core.hookspecs import hookimpl
 from fit_core.stages import backward, compute_loss, finish_gradients, forward, optimizer_step, prepare_batch, should_step, zero_grad
 from fit_core.state import State
-from fit_core.update import run_stages, run_updates
+from fit_core.update import evaluate_batch, run_stages, run_updates
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "backward",
     "compute_loss",
-    "eval_step",
+    "evaluate_batch",
     "export_model",
     "finish_gradients",
     "forward",
@@ -54,14 +53,6 @@ def param_groups(trainer: Trainer, state: State) -> list[Any]:
 @hookimpl(trylast=True)
 def iter_batches(data: Any) -> Iterator[Any]:
     return iter(data)
-
-
-@hookimpl(trylast=True)
-def eval_step(trainer: Trainer, state: State) -> bool:
-    stepping.forward(trainer, state)
-    if state.phase != "predict":
-        stepping.compute_loss(trainer, state)
-    return True
 
 
 @hookimpl(trylast=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fit_core import stages
 from fit_core.blame import Blamed
 from fit_core.data import check_count, counted, fetched
 from fit_core.meter import Meter
@@ -16,6 +17,7 @@ from fit_core.metrics import Row
 from fit_core.modes import eval_mode, random_states_aside
 from fit_core.position import begin_pass, length
 from fit_core.state import Phase, State
+from fit_core.update import evaluate_batch
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer
@@ -83,16 +85,19 @@ class Evaluation:
         trainer, state, hooks, progress = self.trainer, self.state, self.trainer.hooks, self.progress
         source = counted(begin_pass(self.batches, progress.epoch), hooks.altered("iter_batches"))
         for batch in fetched(hooks.iter_batches(trainer, state, source), self.name, progress, self.abandoned):
+            others = hooks.others
             progress.begin_batch()
-            state.inputs, state.targets = hooks.prepare_batch(trainer, state, batch)
+            state.inputs, state.targets = (others.prepare_batch or stages.prepare_batch)(trainer, state, batch)
             del batch
-            hooks.on_eval_batch_start(trainer, state)
+            if others.on_eval_batch_start:
+                others.on_eval_batch_start(trainer, state)
             if not progress.skip_batch:
-                hooks.eval_step(trainer, state)
+                (others.eval_step or evaluate_batch)(trainer, state)
             progress.moment = "between"
             if not progress.skip_batch:
                 self.collect(state)
-            hooks.on_eval_batch_end(trainer, state)
+            if others.on_eval_batch_end:
+                others.on_eval_batch_end(trainer, state)
             state.clear_batch()
             if self.abandoned():
                 return
@@ -107,7 +112,8 @@ class Evaluation:
         """Take in loss, outputs and targets of a batch."""
         if state.loss is not None:
             self.meter.add_loss("loss", state, self.trainer.criterion_for(state).sums)
-        self.meter.add(state)
+        if self.meter.watches:
+            self.meter.add(state)
 
     def named(self, values: Row) -> Row:
         """Return values with the prefix of the pass."""

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fit_core import stages
 from fit_core.blame import Blamed
 from fit_core.cadence import Due
 from fit_core.call import Origin, load_call
@@ -24,7 +25,6 @@ from fit_core.metrics import Row
 from fit_core.modes import set_random_states, switch_to_train
 from fit_core.ordinary import train_ordinarily
 from fit_core.position import begin_pass, length
-from fit_core.stages import prepare_batch
 from fit_core.update import finish_window, train_step
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Fit:
             others = hooks.others
             progress.begin_batch()
             progress.batch_count += 1
-            state.inputs, state.targets = (others.prepare_batch or prepare_batch)(trainer, state, batch)
+            state.inputs, state.targets = (others.prepare_batch or stages.prepare_batch)(trainer, state, batch)
             del batch  # nothing of a batch outlives it
             if others.on_batch_start:
                 others.on_batch_start(trainer, state)

@@ -100,6 +100,15 @@ def run_stages(trainer: Trainer, state: State) -> bool:
     return True
 
 
+@hookimpl(trylast=True, specname="eval_step")
+def evaluate_batch(trainer: Trainer, state: State) -> bool:
+    """Compute outputs and, but for a prediction, the loss: the default of the stage `eval_step`."""
+    forward(trainer, state)
+    if state.phase != "predict":
+        compute_loss(trainer, state)
+    return True
+
+
 def forward(trainer: Trainer, state: State) -> None:
     """Fill `state.outputs`."""
     if state._progress.skip_batch:

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from fit_core.criterion import Criterion
 from fit_core.errors import FitError, whole
-from fit_core.optimizers import build_optimizers, names_of, needs_closure, parameters_of, tensor_of
+from fit_core.optimizers import build_optimizers, names_of, needs_closure, tensor_of
 from fit_core.window import Window
 
 if TYPE_CHECKING:
@@ -146,7 +146,11 @@ class Update:
     @property
     def params(self) -> list[Tensor]:
         """The parameters that the optimizers own now."""
-        return [p for optimizer in self.optimizers for p in parameters_of(optimizer)]
+        found: list[Tensor] = []
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                found += group["params"]
+        return found
 
     def zero_grad(self) -> None:
         """Clear every gradient; what is counted of the window stays, for a `run_update` that looks at the loss more than once."""

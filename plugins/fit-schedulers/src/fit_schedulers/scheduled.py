@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -183,15 +182,9 @@ class Scheduled(ABC):
     def _advance(self, update: Update) -> None:
         step, warm = self._done(update), self._warm[update.name]
         count = self._epochs if self.every == "epoch" else max(step - warm, 0)
-        with self._readable():
+        try:
             for course in self._courses[update.name]:
                 course.go_to(count, step)
-
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        """Say whose schedule it is that cannot be followed."""
-        try:
-            yield
         except Unreadable as error:
             raise FitError(f"{self.name}: {error}") from error
 
@@ -205,8 +198,10 @@ class Scheduled(ABC):
         for name, update in chosen.items():
             fresh._bases[name] = [self.bases(place) for place in self.places(trainer, update)]
             courses = fresh._previewed(trainer, state, update)
-            with self._readable():
+            try:
                 lines += preview(courses, fresh._span(state, update), fresh._warm[name], self.every)
+            except Unreadable as error:
+                raise FitError(f"{self.name}: {error}") from error
         return lines
 
     @property

@@ -58,12 +58,12 @@ class GroupSlot:
 
     def seen(self) -> float | None:
         """Return the number; None of a tensor, which may be on a device."""
-        value = self._value()
+        value = self._value() if self.key == "betas" else self.group[self.key]
         return None if isinstance(value, Tensor) else float(value)
 
     def set(self, value: float) -> None:
         """Put a number in its place; a tensor is filled."""
-        now = self._value()
+        now = self._value() if self.key == "betas" else self.group[self.key]
         if isinstance(now, Tensor):
             now.fill_(value)
         elif self.key == "betas":
