@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fit_core.modes import flags_of, set_flags
+from fit_core.modes import flags_of, set_flags, switch_to_train
 from fit_core.position import length, load_state, state_of
 
 if TYPE_CHECKING:
@@ -68,6 +68,20 @@ def save_call(fit: Fit) -> dict[str, Any]:
         "flags": flags_of(trainer.named_modules()),
         "data": state_of(fit.batches, progress.batch),
     }
+
+
+def begin_call(fit: Fit, call: Mapping[str, Any] | None = None) -> None:
+    """Work out how long a call of `fit` is, and bring the model into the mode for training; or take an interrupted call up."""
+    trainer, progress = fit.trainer, fit.progress
+    fit.origin = Origin.of(trainer)
+    switch_to_train(trainer.modules(fit.state.model))
+    if call is not None:
+        load_call(fit, call)
+    progress.epochs = fit.origin.epoch + fit.length.epochs
+    fit.last_step = math.inf if fit.length.steps is None else fit.origin.step + fit.length.steps
+    trainer.sequence.size(length(fit.batches), fit.length, trainer.remainder, fit.origin)
+    progress.steps_total = trainer.sequence.first.steps_total
+    progress.validation = tuple(fit.validation)
 
 
 def load_call(fit: Fit, call: Mapping[str, Any]) -> None:

@@ -13,7 +13,8 @@ from torch import nn
 from fit_core.hookspecs import hookimpl
 from fit_core.stages import backward, compute_loss, finish_gradients, forward, optimizer_step, prepare_batch, should_step, zero_grad
 from fit_core.state import State
-from fit_core.update import evaluate_batch, run_stages, run_updates
+from fit_core.stepwise import run_stages, run_updates
+from fit_core.update import evaluate_batch
 
 if TYPE_CHECKING:
     from fit_core.trainer import Trainer

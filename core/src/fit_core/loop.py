@@ -1,7 +1,7 @@
 """The loop: a run, its epochs, the training pass of each.
 
-What happens at each stage is in `defaults.py`; what is promised around one update is in `update.py`; a pass over
-validation, test or prediction data is in `evaluation.py`.
+A batch is trained on in `stepwise.py`, or in one piece in `ordinary.py`; what is promised around one update is in `update.py`; what
+the core does at each stage is in `stages.py`; a pass over validation, test or prediction data is in `evaluation.py`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any
 from fit_core import stages
 from fit_core.blame import Blamed
 from fit_core.cadence import Due
-from fit_core.call import Origin, load_call
+from fit_core.call import Origin, begin_call
 from fit_core.data import check_count, counted, fetched
 from fit_core.ending import ending
 from fit_core.errors import TrainingError
 from fit_core.evaluation import Abandoned, Evaluation
 from fit_core.meter import Meter
 from fit_core.metrics import Row
-from fit_core.modes import set_random_states, switch_to_train
+from fit_core.modes import set_random_states
 from fit_core.ordinary import train_ordinarily
 from fit_core.position import begin_pass, length
-from fit_core.update import finish_window, train_step
+from fit_core.stepwise import finish_window, train_step
 
 if TYPE_CHECKING:
     from fit_core.feeding import Feed
@@ -66,7 +66,7 @@ class Fit:
             with trainer._entered(state, self.meter), ending(trainer, state, fit=True), Blamed(state):
                 trainer._prepare(state)
                 trainer._build_updates(state, self.meter)
-                self.size(call)
+                begin_call(self, call)
                 progress.whole = call is None
                 hooks.on_fit_start(trainer, state)
                 self.has_begun, progress.whole = True, False
@@ -78,19 +78,6 @@ class Fit:
         finally:
             trainer._interruption = None
         return [dict(row) for row in trainer.history[self.origin.rows :]]
-
-    def size(self, call: Mapping[str, Any] | None) -> None:
-        """Work out how long the run is, and bring the model into the mode for training; or take an interrupted call up."""
-        progress, updates = self.progress, self.trainer.sequence
-        self.origin = Origin.of(self.trainer)
-        switch_to_train(self.trainer.modules(self.state.model))
-        if call is not None:
-            load_call(self, call)
-        progress.epochs = self.origin.epoch + self.length.epochs
-        self.last_step = math.inf if self.length.steps is None else self.origin.step + self.length.steps
-        updates.size(length(self.batches), self.length, self.trainer.remainder, self.origin)
-        progress.steps_total = updates.first.steps_total
-        progress.validation = tuple(self.validation)
 
     def done(self) -> bool:
         """Whether nothing more is to be trained."""

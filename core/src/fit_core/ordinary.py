@@ -1,6 +1,6 @@
 """An ordinary batch in one piece: there is one update, without a closure, and nobody replaces `train_step` or `run_update`.
 
-It does what `run_updates` in `update.py` does with its building blocks, which is where to read how an update works. Here are the
+It does what `run_updates` in `stepwise.py` does with its building blocks, which is where to read how an update works. Here are the
 same lines one after the other, with the core's own stages in place: two dozen calls would be most of what fit adds to a step. A
 test compares the two.
 """
@@ -15,7 +15,7 @@ from fit_core import stages
 from fit_core.blame import blame, by_default, is_blamed
 from fit_core.guard import forget_flags
 from fit_core.optimizers import clear_gradients
-from fit_core.update import maybe_step
+from fit_core.stepwise import maybe_step
 
 if TYPE_CHECKING:
     from fit_core.state import State

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from fit_core import feeding, rehearsal, resuming, saving
-from fit_core import update as stepping
+from fit_core import feeding, rehearsal, resuming, saving, stepwise
+from fit_core import update as blocks
 from fit_core.batch import call_model, join, names_state, to_cpu
 from fit_core.cadence import Due, Every
-from fit_core.call import save_call
+from fit_core.call import begin_call, save_call
 from fit_core.checkpoint import find_checkpoint
 from fit_core.control import Asked, Control, Kind
 from fit_core.criterion import Criterion
@@ -350,7 +350,7 @@ class Trainer:
         with self._entered(fit.state, fit.meter), ending(self, fit.state, fit=False):
             self._prepare(fit.state)
             self._build_updates(fit.state, fit.meter)
-            fit.size(None)
+            begin_call(fit)
             yield fit.state
 
     def stop(self, reason: str) -> None:
@@ -549,23 +549,23 @@ class Trainer:
 
     def forward(self) -> None:
         """Call the model on the batch: fills `state.outputs`."""
-        stepping.forward(self, self._current("forward")[0])
+        blocks.forward(self, self._current("forward")[0])
 
     def compute_loss(self) -> None:
         """Compute the loss of the batch: fills `state.loss` and `state.weight`."""
-        stepping.compute_loss(self, self._current("compute_loss")[0])
+        blocks.compute_loss(self, self._current("compute_loss")[0])
 
     def backward(self) -> None:
         """Add the gradients of `state.loss`, scaled for the window."""
-        stepping.backward(self, self._current("backward")[0])
+        blocks.backward(self, self._current("backward")[0])
 
     def maybe_step(self) -> None:
         """Enter the batch into the window and, if it is full, update the parameters."""
-        stepping.maybe_step(self, self._current("maybe_step")[0])
+        stepwise.maybe_step(self, self._current("maybe_step")[0])
 
     def run_update(self, update: Update) -> None:
         """Run one update on the batch."""
-        stepping.run_update(self, self._current("run_update")[0], update)
+        stepwise.run_update(self, self._current("run_update")[0], update)
 
     def call_model(self, state: State) -> Any:
         """Call the model of the pass on `state.inputs`, with `state` if its `forward` names it."""
