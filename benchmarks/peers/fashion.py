@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from functools import cache
 from pathlib import Path
 
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -16,6 +17,7 @@ def require() -> None:
         raise SystemExit(f"no Fashion-MNIST in {FOLDER}: apt-get install dataset-fashion-mnist")
 
 
+@cache
 def read(kind: str) -> bytearray:
     """Return the training set's pixels, (60000, 28, 28), or its labels, (60000,), as bytes.
 

@@ -66,9 +66,10 @@ def set_up(task: SetUp) -> Train:
                 optimizer.step()
                 optimizer.zero_grad()
                 done += 1
-                losses.add_(loss.detach(), alpha=len(targets))
+                size = len(targets)
+                losses.add_(loss.detach(), alpha=size)
                 correct += (outputs.argmax(1) == targets).sum()
-                count += len(targets)
+                count += size
             row = {"epoch": epoch, "loss": losses.item() / count, "accuracy": correct.item() / count, **validate(model, task.val)}
             append(task.folder / "history.csv", row)
             if row["val_loss"] < best:
@@ -90,9 +91,10 @@ def validate(model: nn.Module, batches: list[Batch]) -> dict[str, float]:
     losses, correct, count = torch.zeros(()), torch.zeros((), dtype=torch.long), 0
     for inputs, targets in batches:
         outputs = model(inputs)
-        losses.add_(LOSS(outputs, targets), alpha=len(targets))
+        size = len(targets)
+        losses.add_(LOSS(outputs, targets), alpha=size)
         correct += (outputs.argmax(1) == targets).sum()
-        count += len(targets)
+        count += size
     return {"val_loss": losses.item() / count, "val_accuracy": correct.item() / count}
 
 

@@ -163,9 +163,10 @@ def set_up(share: float, folder: Path) -> SetUp:
 
 def fashion(share: float) -> Batch:
     """Return the first part of Fashion-MNIST: inputs (samples, 784) from 0 to 1, and labels (samples,)."""
-    inputs, targets = (torch.frombuffer(read(kind), dtype=torch.uint8) for kind in ("images-idx3", "labels-idx1"))
+    inputs, targets = read("images-idx3"), read("labels-idx1")
     count = math.ceil(len(targets) * share)
-    return inputs.view(-1, 784)[:count] / 255, targets[:count].long()
+    pixels = torch.frombuffer(inputs, dtype=torch.uint8, count=count * 784)
+    return pixels.view(-1, 784) / 255, torch.frombuffer(targets, dtype=torch.uint8, count=count).long()
 
 
 MAKERS = {"step": step, "in_memory": in_memory, "set_up": set_up}
