@@ -129,7 +129,7 @@ def show(figures: dict[str, dict[str, Figures]]) -> None:
 def main() -> None:
     """Measure, print, and keep what was measured if that is asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
-    parser.add_argument("--rounds", type=int, default=9, help="how often everybody runs")
+    parser.add_argument("--rounds", type=int, default=7, help="how often everybody runs")
     parser.add_argument("--share", type=float, default=1.0, help="the part of each workload that is trained, for a quick look")
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="these workloads")
     parser.add_argument("--keep", action="store_true", help="write results/compare.json and docs/compare.svg, for the page on performance")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,40 +14,13 @@ os.environ["KERAS_BACKEND"] = "torch"
 
 import keras
 
-from peers.tasks import CLIP, LR, MOMENTUM, PATIENCE, Batch, Batches, InMemory, Network, SetUp, Step, Train
+from peers.tasks import CLIP, LR, MOMENTUM, PATIENCE, Batch, InMemory, Network, SetUp, Step, Train
 
 
-class Ready(keras.utils.PyDataset):
-    """Batches in a list."""
-
-    def __init__(self, batches: list[Batch]) -> None:
-        super().__init__()
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.batches[index]
-
-
-class Shuffled(keras.utils.PyDataset):
-    """What `Batches` does."""
-
-    def __init__(self, batches: Batches) -> None:
-        super().__init__()
-        self.batches = batches
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.batches.inputs[self.order[index]], self.batches.targets[self.order[index]]
-
-    def on_epoch_end(self) -> None:
-        """Shuffle."""
-        self.order = torch.randperm(len(self.batches.inputs)).split(self.batches.size)
+def endless(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Generate batches, pass after pass: cheaper than its `PyDataset`."""
+    while True:
+        yield from batches
 
 
 def model_of(network: Network, optimizer: keras.optimizers.Optimizer | None = None, **settings: Any) -> keras.Model:
@@ -71,10 +45,10 @@ def network_of(model: keras.Model, network: Network) -> Network:
 
 def step(task: Step) -> Train:
     """Train on a list of batches."""
-    model, data = model_of(task.network()), Ready(task.batches)
+    model = model_of(task.network())
 
     def train() -> Network:
-        model.fit(data, epochs=1, shuffle=False, verbose=0)
+        model.fit(endless(task.batches), steps_per_epoch=task.steps, epochs=1, shuffle=False, verbose=0)
         return network_of(model, task.network())
 
     return train
@@ -101,10 +75,11 @@ def set_up(task: SetUp) -> Train:
         keras.callbacks.EarlyStopping(monitor="val_loss", patience=PATIENCE),
         keras.callbacks.CSVLogger(str(task.folder / "history.csv")),
     ]
-    train_data, val_data = Shuffled(task.train), Ready(task.val)
+    length = {"epochs": task.epochs, "steps_per_epoch": len(task.train), "validation_steps": len(task.val)}
 
     def train() -> Network:
-        model.fit(train_data, validation_data=val_data, epochs=task.epochs, callbacks=callbacks, shuffle=False, verbose=0)
+        data = {"x": endless(task.train), "validation_data": endless(task.val)}
+        model.fit(**data, **length, callbacks=callbacks, shuffle=False, verbose=0)
         return network_of(model, task.network())
 
     return train

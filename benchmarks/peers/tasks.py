@@ -141,10 +141,10 @@ def mean_loss(model: nn.Module, batches: Iterable[Batch]) -> float:
 
 
 def step(share: float, _folder: Path) -> Step:
-    """Make the task `step`: a part of 5000 batches of 32, whose labels a linear map knows."""
+    """Make the task `step`: a part of 3000 batches of 32, whose labels a linear map knows."""
     generator = torch.Generator().manual_seed(0)
     teacher = torch.randn(32, 4, generator=generator)
-    inputs = torch.randn(math.ceil(5000 * share), 32, 32, generator=generator)
+    inputs = torch.randn(math.ceil(3000 * share), 32, 32, generator=generator)
     return Step([(batch, (batch @ teacher).argmax(1)) for batch in inputs])
 
 
