@@ -33,20 +33,9 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from peers import fashion, plot
+from peers import NAMES, WORKLOADS, fashion, plot
 
 FOLDER = Path(__file__).parent
-NAMES = {
-    "plain": "plain loop",
-    "sliced": "plain loop, batches cut beforehand",
-    "fit": "fit",
-    "ignite": "pytorch-ignite",
-    "poutyne": "poutyne",
-    "accelerate": "accelerate",
-    "lightning": "Lightning",
-    "keras": "Keras 3 on torch",
-}
-WORKLOADS = {"step": "step", "set_up": "set-up", "in_memory": "in memory"}
 PEERS = ("pytorch-ignite", "poutyne", "accelerate", "lightning", "keras")
 Figures = dict[str, float]
 """What child.py prints: seconds per step, peak (MiB), steps, loss."""
@@ -148,7 +137,7 @@ def main() -> None:
         versions = {name: version(name) for name in PEERS}
         result = {"columns": columns, "rows": rows(figures), "picture": "compare.svg", "sources": sources, "figures": figures}
         keep(__file__, __doc__, versions, rounds=options.rounds, **result)
-        (FOLDER.parent / "docs" / "compare.svg").write_text(plot.drawn(figures, WORKLOADS, NAMES))
+        plot.draw()
 
 
 if __name__ == "__main__":

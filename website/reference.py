@@ -188,7 +188,7 @@ def performance(folder: Path) -> str:
     for file in sorted(folder.glob("*.json")):
         result = json.loads(file.read_text())
         told = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-        where = f"Measured on {result['date']} on {result['machine']}, with {told}: `python benchmarks/{file.stem}.py`."
+        where = f"Measured on {result['date']} on {result['machine']}, with {told}: [`python benchmarks/{file.stem}.py`](benchmarks/{file.stem}.md)."
         parts += [f"## {result['title']}", plain(result["about"]), where, *figures(result)]
     return "\n\n".join(parts)
 

@@ -1,33 +1,45 @@
-"""The picture of what compare.py has measured: a panel for each workload, a bar for each contestant, from the plain loop's 1."""
+"""The picture of what compare.py has measured: a panel for each workload, a bar for each contestant, from the plain loop's 1.
+
+python -m peers.plot draws it anew, once this file has changed.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from itertools import chain
+from pathlib import Path
 from xml.sax.saxutils import escape
 
-LABELS, PANEL, ROW, TOP, MARGIN = 210, 170, 24, 62, 16
+from peers import NAMES, WORKLOADS
+
+LABELS, PANEL, ROW, TOP, MARGIN = 240, 180, 24, 62, 16
 """Widths of the labels and of a panel, the height of a row, where rows begin, what is left free around all (pixels)."""
-TICKS = (0.25, 0.5, 1, 2, 4, 8)
-LEAST, MOST = 0.2, 14
+TICKS = (0.5, 1, 2, 4, 8)
+LEAST, MOST = 0.45, 12
 COLOURS = {"fit": "#c8792b", "plain": "#666", "sliced": "#666"}
 OTHERS = "#3b6ea5"
 
 
-def drawn(figures: Mapping[str, Mapping[str, Mapping[str, float]]], workloads: Mapping[str, str], names: Mapping[str, str]) -> str:
+def draw() -> None:
+    """Draw the figures of results/compare.json into docs/compare.svg."""
+    root = Path(__file__).parent.parent.parent
+    figures = json.loads((root / "benchmarks" / "results" / "compare.json").read_text())["figures"]
+    (root / "docs" / "compare.svg").write_text(drawn(figures))
+
+
+def drawn(figures: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """Return the picture as SVG, on white.
 
     Args:
         figures: of each workload and contestant; `ratio` is drawn, on a logarithmic axis.
-        workloads: their titles, in the order of the panels.
-        names: the titles of the contestants, in the order of the rows.
     """
-    width, height = LABELS + len(workloads) * PANEL + MARGIN, TOP + len(names) * ROW + 2 * MARGIN
+    width, height = LABELS + len(WORKLOADS) * PANEL, TOP + len(NAMES) * ROW + 2 * MARGIN
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-    title = text(MARGIN, 24, "Time per step as a ratio to the plain loop, on a logarithmic axis: shorter is faster", weight="bold")
-    labels = (text(MARGIN, middle(row), name) for row, name in enumerate(names.values()))
-    panels = (panel(number, title, figures[name], names) for number, (name, title) in enumerate(workloads.items()))
+    title = text(MARGIN, 24, "Time per step as a ratio to the plain loop, on a logarithmic axis; left of 1 is faster", weight="bold")
+    labels = (text(MARGIN, middle(row), name) for row, name in enumerate(NAMES.values()))
+    panels = (panel(number, title, figures[name]) for number, (name, title) in enumerate(WORKLOADS.items()))
     parts = [
         f'{head} font-family="Helvetica, Arial, sans-serif" font-size="13">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
@@ -35,15 +47,15 @@ def drawn(figures: Mapping[str, Mapping[str, Mapping[str, float]]], workloads: M
     return "\n".join([*parts, title, *labels, *chain.from_iterable(panels), "</svg>\n"])
 
 
-def panel(number: int, title: str, figures: Mapping[str, Mapping[str, float]], names: Mapping[str, str]) -> Iterator[str]:
+def panel(number: int, title: str, figures: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     """Draw one workload."""
-    left, bottom = LABELS + number * PANEL, TOP + len(names) * ROW
+    left, bottom = LABELS + number * PANEL, TOP + len(NAMES) * ROW
     yield text(place(left, 1), TOP - 12, title, anchor="middle", weight="bold")
     for tick in TICKS:
         x = place(left, tick)
         yield f'<path d="M{x} {TOP} V{bottom}" stroke="{"#666" if tick == 1 else "#ddd"}"/>'
         yield text(x, bottom + 16, f"{tick:g}", anchor="middle", size=11)
-    for row, name in enumerate(names):
+    for row, name in enumerate(NAMES):
         if name in figures:
             yield from bar(left, row, figures[name]["ratio"], COLOURS.get(name, OTHERS))
 
@@ -58,7 +70,7 @@ def bar(left: float, row: int, ratio: float, colour: str) -> Iterator[str]:
 def place(left: float, ratio: float) -> float:
     """Return where a ratio stands in a panel, from the left of the picture."""
     part = math.log(min(max(ratio, LEAST), MOST) / LEAST) / math.log(MOST / LEAST)
-    return round(left + part * (PANEL - 30), 1)
+    return round(left + part * (PANEL - 44), 1)
 
 
 def middle(row: int) -> float:
@@ -70,3 +82,7 @@ def text(x: float, y: float, words: str, anchor: str = "start", size: int = 13, 
     """Write words."""
     style = f'text-anchor="{anchor}" font-size="{size}" font-weight="{weight}"'
     return f'<text x="{x}" y="{y}" {style} fill="#333">{escape(words)}</text>'
+
+
+if __name__ == "__main__":
+    draw()
