@@ -37,8 +37,9 @@ from peers import NAMES, WORKLOADS, fashion, plot
 
 FOLDER = Path(__file__).parent
 PEERS = ("pytorch-ignite", "poutyne", "accelerate", "lightning", "keras")
+UNITS = {"wall": "ratio (time per step)", "processor": "ratio (time of the processor per step)"}
 Figures = dict[str, float]
-"""What child.py prints: seconds per step, peak (MiB), steps, loss."""
+"""What child.py prints: seconds per step (`wall`, `processor`), peak (MiB), steps, loss."""
 
 
 def run(contestant: str, workload: str, share: float) -> Figures:
@@ -65,23 +66,24 @@ def rounds(count: int, share: float, workloads: list[str]) -> Iterator[dict[str,
         yield found
 
 
-def together(found: list[dict[str, Figures]], share: float) -> dict[str, Figures]:
+def together(found: list[dict[str, Figures]], share: float, clock: str) -> dict[str, Figures]:
     """Return the medians over the rounds of one workload, for each contestant.
 
     Args:
         found: the figures of each contestant, round by round.
         share: below 1 too little is trained for losses to agree.
+        clock: "wall" or "processor".
     """
     medians = {}
     for name in (name for name in NAMES if name in found[0]):
-        ratios = [figures[name]["seconds"] / figures["plain"]["seconds"] for figures in found]
+        ratios = [figures[name][clock] / figures["plain"][clock] for figures in found]
         low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         more = [figures[name]["peak"] - figures["plain"]["peak"] for figures in found]
         medians[name] = {
             "ratio": round(statistics.median(ratios), 3),
             "low": round(low, 3),
             "high": round(high, 3),
-            "microseconds": round(statistics.median(figures[name]["seconds"] for figures in found) * 1e6, 1),
+            "microseconds": round(statistics.median(figures[name][clock] for figures in found) * 1e6, 1),
             "memory": round(statistics.median(more)),
             "steps": found[0][name]["steps"],
             "loss": round(statistics.median(figures[name]["loss"] for figures in found), 4),
@@ -121,22 +123,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="how often everybody runs")
     parser.add_argument("--share", type=float, default=1.0, help="the part of each workload that is trained, for a quick look")
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="these workloads")
+    parser.add_argument("--clock", choices=UNITS, default="wall", help="`processor` on a machine that others use too")
     parser.add_argument("--keep", action="store_true", help="write results/compare.json and docs/compare.svg, for the page on performance")
     options = parser.parse_args()
     if options.keep and (options.share != 1 or set(options.only) != set(WORKLOADS)):
         parser.error("--keep is for all of every workload")
     fashion.require()
     found = list(rounds(options.rounds, options.share, options.only))
-    figures = {workload: together([of[workload] for of in found], options.share) for workload in WORKLOADS if workload in options.only}
+    figures = {
+        workload: together([of[workload] for of in found], options.share, options.clock)
+        for workload in WORKLOADS
+        if workload in options.only
+    }
     show(figures)
     if options.keep:
         from harness import keep  # it imports torch: before the rounds, a child's peak of memory would begin at ours
 
+        unit = UNITS[options.clock]
         columns = [*WORKLOADS.values(), "memory"]
         sources = [f"benchmarks/peers/{name}.py" for name in ("tasks", *NAMES)]
         versions = {name: version(name) for name in PEERS}
         result = {"columns": columns, "rows": rows(figures), "picture": "compare.svg", "sources": sources, "figures": figures}
-        keep(__file__, __doc__, versions, rounds=options.rounds, **result)
+        keep(__file__, __doc__, versions, rounds=options.rounds, unit=unit, **result)
         plot.draw()
 
 

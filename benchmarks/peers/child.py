@@ -22,23 +22,26 @@ WARM_UP = 0.1
 
 
 def measure(contestant: str, workload: str, share: float) -> dict[str, float]:
-    """Return seconds per step, the peak of memory in MiB, the steps that were made, and the loss to which they led."""
+    """Train, and return what was measured.
+
+    Returns: `wall` and `processor`, seconds per step; `peak`, of memory (MiB); `steps`, those that were made; `loss`, to which they led.
+    """
     prepare = getattr(import_module(f"peers.{contestant}"), workload)
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
         prepare(MAKERS[workload](WARM_UP * share, Path(first)))()
         task = MAKERS[workload](share, Path(second))
         train = prepare(task)
         with counted() as done:
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             model = train()
-            seconds = time.perf_counter() - began
+            seconds, work = time.perf_counter() - began, time.process_time() - worked
         if workload == "set_up":
             look(Path(second), task.epochs)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     steps = len(done) if model.steps is None else model.steps
     if steps != task.steps:
         raise SystemExit(f"{contestant} made {steps} steps of {task.steps}")
-    return {"seconds": seconds / steps, "peak": peak, "steps": steps, "loss": task.loss_of(model)}
+    return {"wall": seconds / steps, "processor": work / steps, "peak": peak, "steps": steps, "loss": task.loss_of(model)}
 
 
 @contextmanager
