@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent
 PLUGINS = sorted((ROOT / "plugins").glob("fit-*"))
 SOURCES = [ROOT / "core" / "src", *(plugin / "src" for plugin in PLUGINS)]
 CONSTRAINED = ("-c", str(ROOT / "constraints.txt"))
+BENCHMARKS = ("step", "resume", "metrics", "logs", "device", "vis", "inside", "compare")
 BUILDS = {"PIP_BUILD_CONSTRAINT": str(ROOT / "build-constraints.txt"), "UV_BUILD_CONSTRAINT": str(ROOT / "build-constraints.txt")}
 
 nox.options.sessions = ["lint", "types"]
@@ -167,8 +168,10 @@ def _expect(session: nox.Session, command: list[str], has: list[str], lacks: str
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure what fit adds to a step and to data, as ratios to plain loops and loaders, and what fit-device's plugins give."""
+    """Measure what fit adds, as ratios to plain loops and loaders, and against five other trainers: `nox -s bench -- compare.py --keep`."""
     editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
     session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable, "scikit-learn", "torchmetrics", "visdom", env=BUILDS)
-    for file in ("step.py", "resume.py", "metrics.py", "logs.py", "device.py", "vis.py", "inside.py"):
-        session.run("python", f"benchmarks/{file}", env={"OMP_NUM_THREADS": "1"})
+    session.install(*CONSTRAINED, "-r", str(ROOT / "benchmarks" / "requirements.txt"))
+    files = [session.posargs] if session.posargs else [[f"{name}.py"] for name in BENCHMARKS]
+    for file, *options in files:
+        session.run("python", f"benchmarks/{file}", *options, env={"OMP_NUM_THREADS": "1"})

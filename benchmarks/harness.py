@@ -10,6 +10,7 @@ import platform
 import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -56,14 +57,28 @@ def report(file: str, about: str | None, unit: str, rows: Mapping[str, float | s
     parser.add_argument("--keep", action="store_true", help="write the figures to results/, for the page on performance")
     if not parser.parse_args().keep:
         return
-    title, _, text = " ".join((about or "").split()).partition(f": python benchmarks/{Path(file).name}.")
-    result = {"title": title, "about": text.strip(), "unit": unit, "rows": told, **measured_on()}
+    keep(file, about, {}, unit=unit, rows=told)
+
+
+def keep(file: str, about: str | None, versions: Mapping[str, str], **result: object) -> None:
+    """Write what was measured to `results/`, with title and text from the docstring, and with date, machine and versions.
+
+    Args:
+        file: the program's `__file__`.
+        about: its docstring; its first line ends by how to run it.
+        versions: of other libraries than torch.
+        result: what was measured.
+    """
+    first, *paragraphs = (" ".join(paragraph.split()) for paragraph in (about or "").split("\n\n"))
+    title = first.partition(f": python benchmarks/{Path(file).name}.")[0]
+    on = measured_on()
+    written = {"title": title, "about": "\n\n".join(paragraphs), **result, **on, "versions": {**on["versions"], **versions}}
     path = Path(file).parent / "results" / f"{Path(file).stem}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps(written, indent=1) + "\n")
 
 
-def measured_on() -> dict[str, str | dict[str, str]]:
+def measured_on() -> dict[str, Any]:
     """Return date, machine and versions."""
     cpu = Path("/proc/cpuinfo")
     models = (

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import ratio, table
+from harness import ratio, report
 from torch import nn
 
 from fit_core import Trainer, hookimpl
@@ -86,4 +86,4 @@ if __name__ == "__main__":
     ratios = {name: ratio(partial(run, name), run, pairs=7) for name in ROWS}
     ratios["all inside the network but class-appearance"] = ratio(partial(run, *TOGETHER), run, pairs=7)
     ratios["the same, and nobody looks"] = ratio(partial(run, *TOGETHER, sink=False), partial(run, sink=False), pairs=7)
-    print(table(ratios))
+    report(__file__, __doc__, "ratio", ratios)

@@ -65,6 +65,12 @@ def test_links_of_files_outside_of_docs_lead_to_pages(made: dict[str, str]) -> N
     assert "](../changelog.md)" in made["project/contributing.md"]
 
 
+def test_the_page_on_performance_leads_to_what_was_run(made: dict[str, str]) -> None:
+    links = re.findall(r"\]\((benchmarks/.+?)\)", made["performance.md"])
+    assert {"benchmarks/compare.md", "benchmarks/peers/plain.md"} <= set(links) <= made.keys()
+    assert "![fit, five other trainers and the plain loop, side by side](compare.svg)" in made["performance.md"]
+
+
 def test_the_changelog_has_every_package(made: dict[str, str]) -> None:
     packages = ["fit-core", *sorted(folder.name for folder in (ROOT / "plugins").glob("fit-*"))]
     assert re.findall(r"^## (.+)$", made["changelog.md"], re.MULTILINE) == packages

@@ -17,7 +17,7 @@ def pages() -> dict[str, str]:
     """Return the pages that are made of files outside of docs/, by their path on the site."""
     shown = {place(file): file for file in (*ROOT.glob("plugins/*/README.md"), *(ROOT / name for name in NAMED))}
     made = {path: relinked(file.read_text(), inside(file), path) for path, file in shown.items()}
-    made |= {place(file): program(file) for folder in ("examples", "benchmarks") for file in sorted((ROOT / folder).glob("*.py"))}
+    made |= {place(file): program(file) for folder in ("examples", "benchmarks") for file in sorted((ROOT / folder).rglob("*.py"))}
     return {**made, "changelog.md": changelog()}
 
 

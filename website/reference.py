@@ -188,9 +188,23 @@ def performance(folder: Path) -> str:
     for file in sorted(folder.glob("*.json")):
         result = json.loads(file.read_text())
         told = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
-        where = f"Measured on {result['date']} on {result['machine']}, with {told}: `python benchmarks/{file.stem}.py`."
-        parts += [f"## {result['title']}", plain(result["about"]), where, table(("", result["unit"]), result["rows"].items())]
+        program = f"[`python benchmarks/{file.stem}.py`](benchmarks/{file.stem}.md)"
+        where = f"Measured on {result['date']} on {result['machine']}, with {told}: {program}."
+        parts += [f"## {result['title']}", plain(result["about"]), where, *figures(result)]
     return "\n\n".join(parts)
+
+
+def figures(result: Mapping[str, Any]) -> Iterator[str]:
+    """Show the figures of one program: a table, and a picture and links to sources where it names them."""
+    if "columns" in result:
+        yield table((result["unit"], *result["columns"]), ((name, *cells) for name, cells in result["rows"].items()))
+    else:
+        yield table(("", result["unit"]), result["rows"].items())
+    if "picture" in result:
+        yield f"![{result['title']}]({result['picture']})"
+    if "sources" in result:
+        links = (f"[`{Path(source).stem}`]({source.removesuffix('.py')}.md)" for source in result["sources"])
+        yield f"What each of them runs: {', '.join(links)}."
 
 
 MEASURED = """Nobody has typed these figures: the programs in `benchmarks/` write them under `--keep`. They are of one machine on one day;
