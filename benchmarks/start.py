@@ -1,7 +1,7 @@
 """What it takes to start, in seconds: python benchmarks/start.py.
 
-Medians over fresh processes, with byte code that is compiled beforehand, as in an installed package. Imports are timed inside of the process, once
-torch is there; the first step is that of a small MLP, less what it takes in a plain loop; commands are timed as whole processes.
+Medians over fresh processes, with byte code that is compiled beforehand, as in an installed package. Imports are timed inside of the process,
+once torch is there; the first step is that of a linear layer, less what it takes in a plain loop; commands are timed as whole processes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from functools import partial
 from harness import report
 
 TIMED = "import time\nimport torch\nbegan = time.perf_counter()\n{}\nprint(time.perf_counter() - began)"
-MODEL = "from torch import nn\nmodel, data = nn.Linear(8, 3), [(torch.randn(4, 8), torch.zeros(4, dtype=torch.long))]\nloss = nn.CrossEntropyLoss()\n"
+MODEL = """from torch import nn
+model, loss = nn.Linear(8, 3), nn.CrossEntropyLoss()
+data = [(torch.randn(4, 8), torch.zeros(4, dtype=torch.long))]
+"""
 PLAIN = """optimizer = torch.optim.SGD(model.parameters(), 0.1)
 for x, y in data:
     loss(model(x), y).backward()
