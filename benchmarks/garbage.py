@@ -1,8 +1,8 @@
 """What keeping garbage collection out of the step gains, as a ratio to the run without the plugin gc: python benchmarks/garbage.py.
 
-A tiny model (MLP 32-64-4, batch 32), 3 epochs of 1000 batches, from the first batch on. The small heap is torch's; the large one has a million
-lists beside, as a data set of Python objects makes them. Cycles: every batch makes 200 objects that refer to each other. Growing: every batch
-leaves 200 objects alive. The longest batch is where a collection shows.
+A tiny model (MLP 32-64-4, batch 32), 3 epochs of 1000 batches, from the first batch on. The small heap is torch's; the large one has
+a million lists beside, as a data set of Python objects makes them. Cycles: every batch makes 200 objects that refer to each other.
+Growing: every batch leaves 200 objects alive. The longest batch is where a collection shows.
 """
 
 from __future__ import annotations

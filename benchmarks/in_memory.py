@@ -33,7 +33,7 @@ def data(folder: Path = FOLDER) -> tuple[Tensor, Tensor]:
         generator = torch.Generator().manual_seed(0)
         return torch.rand(60_000, 784, generator=generator), torch.randint(0, 10, (60_000,), generator=generator)
     images, labels = (gzip.decompress((folder / f"train-{name}-ubyte.gz").read_bytes()) for name in ("images-idx3", "labels-idx1"))
-    x = torch.frombuffer(bytearray(images), dtype=torch.uint8, offset=16).view(-1, 784).float() / 255
+    x = torch.frombuffer(bytearray(images), dtype=torch.uint8, offset=16).view(-1, 784).float().div_(255)
     return x, torch.frombuffer(bytearray(labels), dtype=torch.uint8, offset=8).long()
 
 

@@ -1,7 +1,8 @@
 """What it takes to start, in seconds: python benchmarks/start.py.
 
-Medians over fresh processes, with byte code that is compiled beforehand, as in an installed package. Imports are timed inside of the process,
-once torch is there; the first step is that of a linear layer, less what it takes in a plain loop; commands are timed as whole processes.
+Medians over fresh processes, with byte code that is compiled beforehand, as in an installed package. Imports are timed inside of the
+process, once torch is there; the first step is that of a linear layer, less what it takes in a plain loop; commands are timed as whole
+processes.
 """
 
 from __future__ import annotations
