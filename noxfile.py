@@ -165,10 +165,13 @@ def _expect(session: nox.Session, command: list[str], has: list[str], lacks: str
         session.error(f"{' '.join(command)} printed, without {missing}:\n{output}")
 
 
+SPEED = ("in_memory.py", "start.py", "footprint.py", "scaling.py", "garbage.py")
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure what fit adds to a step and to data, as ratios to plain loops and loaders, and what fit-device's plugins give."""
     editable = [argument for plugin in PLUGINS for argument in ("-e", str(plugin))]
     session.install(*CONSTRAINED, "-e", str(ROOT / "core"), *editable, "scikit-learn", "torchmetrics", "visdom", env=BUILDS)
-    for file in ("step.py", "resume.py", "metrics.py", "logs.py", "device.py", "vis.py", "inside.py"):
+    for file in ("step.py", "resume.py", "metrics.py", "logs.py", "device.py", "vis.py", "inside.py", *SPEED):
         session.run("python", f"benchmarks/{file}", env={"OMP_NUM_THREADS": "1"})
