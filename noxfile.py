@@ -9,7 +9,21 @@ ROOT = Path(__file__).parent
 PLUGINS = sorted((ROOT / "plugins").glob("fit-*"))
 SOURCES = [ROOT / "core" / "src", *(plugin / "src" for plugin in PLUGINS)]
 CONSTRAINED = ("-c", str(ROOT / "constraints.txt"))
-BENCHMARKS = ("step", "resume", "metrics", "logs", "device", "vis", "inside", "compare")
+BENCHMARKS = (
+    "step",
+    "scaling",
+    "in_memory",
+    "start",
+    "footprint",
+    "garbage",
+    "resume",
+    "metrics",
+    "logs",
+    "device",
+    "vis",
+    "inside",
+    "compare",
+)
 BUILDS = {"PIP_BUILD_CONSTRAINT": str(ROOT / "build-constraints.txt"), "UV_BUILD_CONSTRAINT": str(ROOT / "build-constraints.txt")}
 
 nox.options.sessions = ["lint", "types"]

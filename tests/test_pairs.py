@@ -39,6 +39,7 @@ SPECS: dict[str, str] = {
     "placement": "device=cpu",
     "prefetch": "",
     "autocast": "",
+    "gc": "",
     "grad-scaler": "",
     "compile": "backend=eager",
     "channels-last": "",

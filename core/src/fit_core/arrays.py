@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -45,15 +45,32 @@ class ArrayBatches(Passes):
         return -(-self.samples // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
-        order = torch.randperm(self.samples, generator=order_generator(self.seed, self.number)) if self.shuffle else None
+        orders = self._orders() if self.shuffle else {}
         for start in range(self.skip * self.batch_size, self.samples, self.batch_size):
             part = slice(start, start + self.batch_size)
-            yield gather(self.arrays, part if order is None else order[part])  # no local name: it would keep the batch alive
+            index = {device: order[part] for device, order in orders.items()} if orders else part
+            yield gather(self.arrays, index)  # no local name: it would keep the batch alive
+
+    def _orders(self) -> dict[torch.device, Tensor]:
+        """Return the order of the pass, on every device where there is an array: an index elsewhere would be copied for each batch."""
+        order = torch.randperm(self.samples, generator=order_generator(self.seed, self.number))
+        return {device: order.to(device) for device in {tensor.device for tensor in tensors(self.arrays)}}
 
 
-def gather(arrays: Any, index: slice | Tensor) -> Any:
-    """Return these samples of every array."""
-    return arrays[index] if isinstance(arrays, Tensor) else map_structure(lambda part: gather(part, index), arrays)
+def gather(arrays: Any, index: slice | Mapping[torch.device, Tensor]) -> Any:
+    """Return these samples of every array, always as copies: what is written into a batch changes no data.
+
+    Args:
+        arrays: tensors, nested in tuples, lists and dicts.
+        index: a slice; or indices, by the device of the arrays.
+    """
+    if not isinstance(arrays, Tensor):
+        return map_structure(lambda part: gather(part, index), arrays)
+    if isinstance(index, slice):
+        return arrays[index].clone()
+    if arrays.is_contiguous():
+        return arrays.index_select(0, index[arrays.device])  # copies whole rows: three times as fast as an index
+    return arrays[index[arrays.device]]  # keeps the memory format, such as channels_last
 
 
 def is_array(value: Any) -> bool:

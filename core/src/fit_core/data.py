@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from fit_core.arrays import ArrayBatches, are_arrays, as_tensors, first_array, is_array, mixes_arrays
 from fit_core.errors import FitError, whole
 from fit_core.position import Passes, begin_pass, length, load_state, state_of, unsure
-from fit_core.seeded import SeededLoader, can_be_seeded, order_generator
+from fit_core.seeded import SeededLoader, can_be_seeded, holds_only_tensors, order_generator
 from fit_core.state import Progress
 
 ENDLESS = (itertools.cycle, itertools.count, itertools.repeat)
@@ -37,6 +37,8 @@ def as_batches(
     Raises:
         FitError: it is none of these, is empty, or its arrays differ in length.
     """
+    if isinstance(data, TensorDataset) and holds_only_tensors(data):
+        data = data.tensors
     if are_arrays(data):
         return ArrayBatches(as_tensors(data, name, floating), _positive(batch_size), shuffle, seed)
     if mixes_arrays(data):

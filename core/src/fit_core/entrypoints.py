@@ -25,6 +25,7 @@ KNOWN_PACKAGES = {
     "early-stopping": "fit-schedulers",
     "freeze": "fit-optim",
     "gan": "fit-gan",
+    "gc": "fit-device",
     "grad-centralization": "fit-optim",
     "grad-noise": "fit-optim",
     "grad-scaler": "fit-device",

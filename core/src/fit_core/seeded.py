@@ -11,10 +11,11 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -139,11 +140,13 @@ class StreamedDataset:
     def __init__(self, dataset: Any, collate_fn: Callable[[Any], Any]) -> None:
         self.dataset = dataset
         self.collate_fn = collate_fn
-        self.draws = not (collate_fn is default_collate and _only_indexes(dataset))
+        self.only_tensors = collate_fn is default_collate and holds_only_tensors(dataset)
 
     def __getitem__(self, key: tuple[int, Any]) -> Any:
         seed, indices = key
-        with batch_stream(seed) if self.draws else nullcontext():
+        if self.only_tensors:
+            return rows_of(self.dataset, indices)
+        with batch_stream(seed):
             if not isinstance(indices, list):
                 samples = self.dataset[indices]
             elif getattr(self.dataset, "__getitems__", None):
@@ -225,11 +228,20 @@ def _seed(seed: int, numpy: Any) -> None:
         numpy.seed(seed % 2**32)
 
 
-def _only_indexes(dataset: Any) -> bool:
-    """Tell a dataset that draws no random numbers: tensors, or a part of them."""
+def rows_of(dataset: Any, indices: list[int]) -> list[Tensor]:
+    """Return what `default_collate` makes of samples of a `TensorDataset`, or of a part of one, without asking for each sample."""
+    while type(dataset) is Subset:
+        dataset, indices = dataset.dataset, [dataset.indices[index] for index in indices]
+    index = torch.tensor(indices)
+    index += len(dataset) * (index < 0)  # which an index counts from the end, and index_select does not know
+    return [tensor.index_select(0, index.to(tensor.device)) for tensor in dataset.tensors]
+
+
+def holds_only_tensors(dataset: Any) -> bool:
+    """Tell a dataset of tensors, or a part of one: it draws no random numbers, and can be asked for many samples at once."""
     while type(dataset) is Subset:
         dataset = dataset.dataset
-    return type(dataset) is TensorDataset
+    return type(dataset) is TensorDataset and all(type(tensor) is Tensor and tensor.layout == torch.strided for tensor in dataset.tensors)
 
 
 def _sampler_of(loader: DataLoader[Any]) -> Any:

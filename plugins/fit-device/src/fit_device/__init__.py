@@ -5,6 +5,7 @@ from fit_device.autocast import Autocast
 from fit_device.channels_last import ChannelsLast
 from fit_device.compile import Compile
 from fit_device.deterministic import Deterministic
+from fit_device.garbage import GarbageCollection
 from fit_device.grad_scaler import GradScaler
 from fit_device.memory_summary import MemorySummary
 from fit_device.placement import Placement
@@ -17,6 +18,7 @@ __all__ = [
     "ChannelsLast",
     "Compile",
     "Deterministic",
+    "GarbageCollection",
     "GradScaler",
     "MemorySummary",
     "Placement",
