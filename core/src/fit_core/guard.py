@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from fit_core.criterion import terms
 from fit_core.errors import FitError, TrainingError
 from fit_core.state import State
 from fit_core.updates import Update, values_of
+
+if TYPE_CHECKING:
+    from fit_core.trainer import Trainer
 
 Policy = Literal["stop", "skip", "off"]
 
@@ -35,7 +38,7 @@ class Guard:
         self._flags: deque[tuple[Tensor, torch.Event, str]] = deque()
         self._found = torch.zeros(())
 
-    def admits(self, state: State, update: Update, losses: Callable[[], Mapping[str, nn.Module]] = dict) -> bool:
+    def admits(self, state: State, update: Update, trainer: Trainer) -> bool:
         """Tell whether the step may be made with the gradients there are.
 
         Raises:
@@ -49,7 +52,7 @@ class Guard:
             if are_finite(gradients, state.loss, self._found):
                 return True
             bad = not are_finite(gradients) or (bool(terms(state)) and not math.isfinite(state.loss.detach()))
-            return not bad or self._refuse(state, update, losses())  # the loss of a batch without weight may be anything
+            return not bad or self._refuse(state, update, trainer.losses())  # the loss of a batch without weight may be anything
         finite = torch.isfinite(size_of(gradients))
         make_harmless(update, finite)
         self._note(finite, f"update {update.name!r}, {state.where()}, step {update.steps + 1}")

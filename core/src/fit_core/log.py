@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fit_core.mean import column, is_fresh, kept, scalar
+from fit_core.mean import column, kept, scalar
 from fit_core.state import Phase, State
 
 
@@ -74,5 +74,5 @@ def taken(name: str, value: Tensor | float) -> Tensor | float:
         FitError: it is something else.
     """
     if type(value) is Tensor and value.numel() == 1:  # nearly always: nothing more to look at
-        return value.detach() if is_fresh(value) else kept(value)
+        return kept(value)
     return kept(scalar(name, value))

@@ -23,7 +23,7 @@ from fit_core.evaluation import Abandoned, Evaluation
 from fit_core.meter import Meter
 from fit_core.metrics import Row
 from fit_core.modes import set_random_states
-from fit_core.ordinary import train_ordinarily
+from fit_core.ordinary import Ordinary
 from fit_core.position import begin_pass, length
 from fit_core.stepwise import finish_window, train_step
 
@@ -149,7 +149,7 @@ class Fit:
     def train_batches(self) -> None:
         """Train on one batch after the other until the data or the pass is over."""
         trainer, state, hooks, progress, meter = self.trainer, self.state, self.trainer.hooks, self.progress, self.meter
-        control, update = trainer._control, trainer.sequence.first
+        control, ordinary = trainer._control, Ordinary(trainer, state, meter)
         source = counted(begin_pass(self.batches, progress.epoch, progress.batch), hooks.altered("iter_batches"), progress.batch)
         batches = fetched(hooks.iter_batches(trainer, state, source), "train_data", progress, trainer.interrupted)
         self.go_on()
@@ -161,8 +161,8 @@ class Fit:
             del batch  # nothing of a batch outlives it
             if others.on_batch_start:
                 others.on_batch_start(trainer, state)
-            if update.is_ordinary and not hooks.replaces_updates:
-                train_ordinarily(trainer, state, update)
+            if ordinary.update.is_ordinary and not hooks.replaces_updates:
+                ordinary.train()
             else:
                 train_step(trainer, state)
             progress.moment = "between"

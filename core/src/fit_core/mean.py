@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, overload
 
 import torch
@@ -21,13 +22,11 @@ class WeightedMean:
     Values are kept as they are, on their device, and folded in float64 every 256. A value of weight 0 leaves no trace,
     not even if it is NaN.
 
-    Attributes:
-        values: those that are not folded yet.
-        weights: of them.
-
     Args:
         total: report the sum of the values instead, for losses that are sums.
     """
+
+    __slots__ = ("_sum", "_values", "_weight", "_weights", "total")
 
     def __init__(self, total: bool = False) -> None:
         self.total = total
@@ -35,23 +34,38 @@ class WeightedMean:
 
     def reset(self) -> None:
         """Forget everything."""
-        self.values: list[Tensor | float] = []
-        self.weights: list[Tensor | float] = []
+        self._values: list[Tensor | float] = []
+        self._weights: list[Tensor | float] = []
         self._sum: Tensor | float = 0.0
         self._weight: Tensor | float = 0.0
 
     def add(self, value: Tensor | float, weight: Tensor | float = 1) -> None:
         """Take one value in: a number or a tensor with one element, and likewise its weight."""
-        self.values.append(kept(value))
-        self.weights.append(kept(weight))
-        if len(self.values) >= FOLD:
-            self.fold()
+        self._values.append(kept(value))
+        self._weights.append(kept(weight))
+        if len(self._values) >= FOLD:
+            self._fold()
 
-    def fold(self) -> None:
-        """Put one value in place of all those that are kept."""
+    def add_loss(self, loss: Tensor, weight: Tensor | float, is_own: bool = False) -> Tensor:
+        """Take a loss in, without a copy if it was just computed, so that it is nobody's buffer; return what is kept of it.
+
+        Args:
+            loss: a tensor with one element.
+            weight: its weight.
+            is_own: nobody else has the weight.
+        """
+        is_fresh = loss.is_cpu and not loss.is_leaf and not loss._is_view()
+        value = loss.detach() if is_fresh else loss.detach().clone()
+        self._values.append(value)
+        self._weights.append(weight if is_own else kept(weight))
+        if len(self._values) >= FOLD:
+            self._fold()
+        return value
+
+    def _fold(self) -> None:
         self._sum, self._weight = self._folded()
-        self.values.clear()
-        self.weights.clear()
+        self._values.clear()
+        self._weights.clear()
 
     def merge(self, other: WeightedMean) -> None:
         """Take in what another one has seen."""
@@ -69,8 +83,8 @@ class WeightedMean:
     def state_dict(self) -> dict[str, Any]:
         """Return sums and what is not folded yet, so that going on gives the same to the bit. Waits for the device."""
         return {
-            "values": column(self.values, _device_of(self.values)).tolist(),
-            "weights": column(self.weights, _device_of(self.weights)).tolist(),
+            "values": column(self._values, _device_of(self._values)).tolist(),
+            "weights": column(self._weights, _device_of(self._weights)).tolist(),
             "sum": float(self._sum),
             "weight": float(self._weight),
             "total": self.total,
@@ -78,26 +92,21 @@ class WeightedMean:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
-        self.values, self.weights = list(state["values"]), list(state["weights"])
+        self._values, self._weights = list(state["values"]), list(state["weights"])
         self._sum, self._weight, self.total = state["sum"], state["weight"], state["total"]
 
     def _folded(self) -> tuple[Tensor | float, Tensor | float]:
         """Return the sums with everything in; reading them changes nothing, so that who reads when cannot change a value."""
-        if not self.values:
+        if not self._values:
             return self._sum, self._weight
-        device = _device_of([*self.values, *self.weights])
-        values, weights = column(self.values, device), column(self.weights, device)
+        device = _device_of([*self._values, *self._weights])
+        values, weights = column(self._values, device), column(self._weights, device)
         summed = torch.where(weights == 0, 0, values if self.total else values * weights).sum()
         return self._sum + summed, self._weight + weights.sum()
 
 
 def _device_of(values: list[Tensor | float]) -> torch.device:
     return next((value.device for value in values if isinstance(value, Tensor)), torch.device("cpu"))
-
-
-def is_fresh(value: Tensor) -> bool:
-    """Tell what was just computed on the CPU, so that it is nobody's buffer, and can be kept without a copy."""
-    return value.is_cpu and value.grad_fn is not None and not value._is_view()
 
 
 def kept(value: Tensor | float) -> Tensor | float:
@@ -143,9 +152,15 @@ def stack(values: list[Tensor], device: torch.device) -> Tensor:
     return torch.stack(values)
 
 
+ALIKE: tuple[Callable[[Tensor], object], ...] = (attrgetter("dtype"), Tensor.get_device, Tensor.dim)
+"""What tensors with one element have in common that can be joined without more ado: nearly always all do."""
+
+
 def column(values: list[Tensor | float], device: torch.device) -> Tensor:
     """Make one float64 vector (float32 where the device has no other) of numbers and one-element tensors."""
     dtype = torch.float32 if device.type == "mps" else torch.float64
+    if set(map(type, values)) == {Tensor} and all(len(set(map(look, values))) == 1 for look in ALIKE):  # type: ignore[arg-type]
+        return torch.stack(values).to(dtype).flatten()  # type: ignore[arg-type]
     places = [i for i, value in enumerate(values) if isinstance(value, Tensor)]
     if not places:
         return torch.tensor(values, dtype=dtype).to(device, non_blocking=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from fit_core.batch import batch_size, detach, move
 from fit_core.criterion import terms
 from fit_core.errors import FitError
-from fit_core.mean import FOLD, WeightedMean, is_fresh, kept, scalar
+from fit_core.mean import WeightedMean, scalar
 from fit_core.metric_list import PREFIXES, RESERVED, directions
 from fit_core.metrics import Metric
 from fit_core.state import State
@@ -25,7 +25,7 @@ BLOCK_BATCHES = 256
 class Block:
     """Outputs and targets of several batches, joined before the metrics see them.
 
-    Copies of what may be a buffer that a loader or a compiled model uses again; at most 1 MB of them.
+    Copies, so that a buffer that a loader or a compiled model uses again does no harm; at most 1 MB of them.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Block:
             self._kind, self._size = kind, outputs.nbytes + targets.nbytes
         if len(self._batches) >= BLOCK_BATCHES or self._bytes + self._size > BLOCK_BYTES:
             return False
-        self._batches.append((outputs.detach() if is_fresh(outputs) else outputs.detach().clone(), targets.detach().clone()))
+        self._batches.append((outputs.detach().clone(), targets.detach().clone()))
         self._bytes += self._size
         return True
 
@@ -87,6 +87,7 @@ class Meter:
         metrics: copied, so that no two passes mix.
 
     Attributes:
+        weighing: metrics that must see every loss with its weight.
         watches: whether there is a metric, which must see every batch.
         taken: names in the row that no plugin can record.
         open: whether values can be recorded.
@@ -98,7 +99,7 @@ class Meter:
         self._known = directions(self._originals)
         self._fed = [metric for metric in self._metrics if not hasattr(metric, "update_state")]
         self._told = [metric for metric in self._metrics if hasattr(metric, "update_state")]
-        self._weighing = [metric for metric in self._metrics if hasattr(metric, "update_loss")]
+        self.weighing = [metric for metric in self._metrics if hasattr(metric, "update_loss")]
         self._device = torch.device("cpu")
         self._begun = False
         self._losses: dict[str, WeightedMean] = {}
@@ -121,6 +122,18 @@ class Meter:
         self._begun = False
         self.open = True
 
+    def mean_of(self, name: str, sums: bool) -> WeightedMean:
+        """Return the mean of a loss in this pass.
+
+        Args:
+            name: in the row.
+            sums: the loss is a sum over samples, not a mean.
+        """
+        mean = self._losses.get(name)
+        if mean is None:
+            mean = self._losses[name] = WeightedMean(total=sums)
+        return mean
+
     def add_loss(self, name: str, state: State, sums: bool) -> Tensor:
         """Take in the loss in `state`, and return what is kept of it.
 
@@ -129,17 +142,10 @@ class Meter:
             state: of the pass.
             sums: the loss is a sum over samples, not a mean.
         """
-        mean = self._losses.get(name)
-        if mean is None:
-            mean = self._losses[name] = WeightedMean(total=sums)
-        loss, weight = state.loss, terms(state) if state.weight is None else state.weight
-        value = loss.detach() if is_fresh(loss) else loss.detach().clone()
-        mean.values.append(value)
-        mean.weights.append(weight if weight is state._counted else kept(weight))
-        if len(mean.values) >= FOLD:
-            mean.fold()
-        if self._weighing and name == "loss":
-            for metric in self._weighing:
+        weight = terms(state)
+        value = self.mean_of(name, sums).add_loss(state.loss, weight, weight is state._counted)
+        if self.weighing and name == "loss":
+            for metric in self.weighing:
                 metric.update_loss(value.reshape(()), 1 if sums else weight)
         return value
 

@@ -86,10 +86,12 @@ class HookPlan:
 
 
 class Others:
-    """Hooks by name, as those of `Hooks`, but None for each in which nobody but the core acts.
+    """The core's hooks by name, as those of `Hooks`, but None for each in which nobody but the core acts.
 
     The core asks here within a step, and does what nobody else does without a call: `if others.on_loss_end: ...`.
     """
+
+    __slots__ = tuple(SPECS)
 
     if TYPE_CHECKING:
 
@@ -124,7 +126,8 @@ class Hooks:
         for plan in self.plans.values():
             call = _compile(plan, tracer)
             setattr(self, plan.name, call)
-            setattr(self.others, plan.name, call if tracer or self.altered(plan.name) else None)
+            if plan.name in SPECS:
+                setattr(self.others, plan.name, call if tracer or self.altered(plan.name) else None)
         self.replaces_updates = bool(self.others.train_step or self.others.run_update)
 
     def hears(self, name: str) -> bool:

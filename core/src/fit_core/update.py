@@ -81,7 +81,7 @@ def admitted(trainer: Trainer, state: State, update: Update) -> bool:
         return False
     if window.skip:  # whoever finishes gradients may ask for it too
         return False
-    if trainer._guard.policy != "off" and not trainer._guard.admits(state, update, trainer.losses):
+    if trainer._guard.policy != "off" and not trainer._guard.admits(state, update, trainer):
         return False
     state._progress.moment = "step"
     if others.on_step_start:
