@@ -10,9 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from fit_core import State, Trainer, TrainingError, Update, hookimpl
-from fit_core.guard import are_finite, forget_flags, make_harmless, size_of
+from fit_core.guard import Guard, forget_flags, make_harmless, size_of
 from fit_core.testing import record_hooks, tiny_batches, tiny_trainer
 
 
@@ -85,7 +86,14 @@ def test_one_number_tells_whether_all_is_finite(
     before = [gradient.clone() for gradient in gradients]
     value = None if loss is None else torch.tensor(loss, requires_grad=True)
     good = bad is None and (loss is None or math.isfinite(loss))
-    assert are_finite(gradients, value) is good
+    params = [nn.Parameter(torch.zeros(gradient.shape, dtype=gradient.dtype)) for gradient in gradients]
+    for p, gradient in zip(params, gradients, strict=True):
+        p.grad = gradient
+    trainer = tiny_trainer()
+    state, guard = trainer.current_state(), Guard("skip")
+    state.loss, state.weight = value, 1  # type: ignore[assignment]
+    for _ in range(2):  # nothing of the first time is left
+        assert guard.admits(state, update_with(torch.optim.SGD(params, lr=0.1), steps=0), trainer) is good
     assert math.isfinite(size_of(gradients, value)) is good
     for mine, old in zip(gradients, before, strict=True):
         assert torch.equal(mine.to_dense().nan_to_num(7.0), old.to_dense().nan_to_num(7.0)), "they are as they were"

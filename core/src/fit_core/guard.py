@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fit_core.trainer import Trainer
 
 Policy = Literal["stop", "skip", "off"]
+ONE = torch.ones(())
 
 
 class Guard:
@@ -41,17 +42,26 @@ class Guard:
     def admits(self, state: State, update: Update, trainer: Trainer) -> bool:
         """Tell whether the step may be made with the gradients there are.
 
+        On the CPU it is one call for all of them: that of torch's gradient scaler, which multiplies them by 1 at most.
+
         Raises:
             TrainingError: the policy is "stop" and a gradient of this step (on an accelerator: of an earlier one) is
                 not finite.
         """
-        gradients = update.gradients()
+        gradients, loss = update.gradients(), state.loss
         if not gradients:
             return True
         if gradients[0].is_cpu or self.policy == "skip":
-            if are_finite(gradients, state.loss, self._found):
+            values = gradients if loss is None else [*gradients, loss.data]  # to write to it leaves its graph as it is
+            try:
+                torch._amp_foreach_non_finite_check_and_unscale_(values, self._found, ONE)
+                good = self._found.item() == 0
+            except RuntimeError:  # they are on an accelerator, sparse or complex, or elements of one share their memory
+                good = math.isfinite(size_of(gradients, loss))
+            if good:
                 return True
-            bad = not are_finite(gradients) or (bool(terms(state)) and not math.isfinite(state.loss.detach()))
+            self._found.zero_()
+            bad = not math.isfinite(size_of(gradients)) or (bool(terms(state)) and not math.isfinite(loss.detach()))
             return not bad or self._refuse(state, update, trainer.losses())  # the loss of a batch without weight may be anything
         finite = torch.isfinite(size_of(gradients))
         make_harmless(update, finite)
@@ -121,34 +131,6 @@ def forget_flags(update: Update) -> None:
         for name in ("grad_scale", "found_inf"):
             vars(optimizer).pop(name, None)
     update.told = False
-
-
-def are_finite(gradients: list[Tensor], loss: Tensor | None = None, found: Tensor | None = None) -> bool:
-    """Tell whether gradients, and a loss with one element, are finite. It reads one number.
-
-    On the CPU it is one call for all of them: that of torch's gradient scaler, which multiplies them by 1 at most.
-
-    Args:
-        gradients: of any type.
-        loss: or None.
-        found: a zero on the CPU to use, float32 without dimensions; it stays one. None makes it.
-    """
-    if not gradients[0].is_cpu:
-        return math.isfinite(size_of(gradients, loss))
-    found = torch.zeros(()) if found is None else found
-    values = gradients if loss is None else [*gradients, loss.data]  # writing to it leaves its graph as it is
-    try:
-        torch._amp_foreach_non_finite_check_and_unscale_(values, found, ONE)
-    except RuntimeError:  # sparse, complex, of several devices, or one whose elements share their memory
-        found.zero_()
-        return math.isfinite(size_of(gradients, loss))
-    if found.item() == 0:
-        return True
-    found.zero_()
-    return False
-
-
-ONE = torch.ones(())
 
 
 def size_of(gradients: list[Tensor], loss: Tensor | None = None) -> Tensor:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from fit_core import stages
 from fit_core.blame import Blamed
 from fit_core.cadence import Due
@@ -30,6 +32,8 @@ from fit_core.stepwise import finish_window, train_step
 if TYPE_CHECKING:
     from fit_core.feeding import Feed
     from fit_core.trainer import Trainer
+
+PAIRS = (tuple, list)
 
 
 class Fit:
@@ -150,14 +154,22 @@ class Fit:
         """Train on one batch after the other until the data or the pass is over."""
         trainer, state, hooks, progress, meter = self.trainer, self.state, self.trainer.hooks, self.progress, self.meter
         control, ordinary = trainer._control, Ordinary(trainer, state, meter)
+        logs, validates, last_step = trainer._logs, self.val_due.in_batches, self.last_step
         source = counted(begin_pass(self.batches, progress.epoch, progress.batch), hooks.altered("iter_batches"), progress.batch)
         batches = fetched(hooks.iter_batches(trainer, state, source), "train_data", progress, trainer.interrupted)
         self.go_on()
         for batch in batches:
             others = hooks.others
-            progress.begin_batch()
+            progress.batch += 1
             progress.batch_count += 1
-            state.inputs, state.targets = (others.prepare_batch or stages.prepare_batch)(trainer, state, batch)
+            progress.moment, progress.skip_batch = "batch", False
+            if progress.streams:
+                progress.streams.clear()
+            is_pair = type(batch) in PAIRS and len(batch) == 2 and type(batch[0]) is type(batch[1]) is Tensor  # nearly always
+            if is_pair and others.prepare_batch is None:
+                state.inputs, state.targets = batch[0].to(state.device), batch[1].to(state.device)
+            else:
+                state.inputs, state.targets = (others.prepare_batch or stages.prepare_batch)(trainer, state, batch)
             del batch  # nothing of a batch outlives it
             if others.on_batch_start:
                 others.on_batch_start(trainer, state)
@@ -169,18 +181,18 @@ class Fit:
             if control.updates_run and not progress.skip_batch:
                 if meter.watches:
                     meter.add(state)
-                if trainer._logs:
+                if logs:
                     trainer._log_batch(state)
             if others.on_batch_end:
                 others.on_batch_end(trainer, state)
             state.clear_batch()
             if control.asked or control.losses:
                 control.end_batch(state.updates.values())
-            if self.val_due.in_batches:
+            if validates:
                 self.validate_if_due()
             if others.on_safe_point or trainer._interruption:
                 self.safe_point()
-            if control.end_epoch or progress.stop_reason is not None or progress.step >= self.last_step:
+            if control.end_epoch or progress.stop_reason is not None or progress.step >= last_step:
                 return
         if trainer.interrupted():  # workers may have died of the same signal
             self.safe_point()

@@ -68,12 +68,14 @@ def make_optimizer(maker: Callable[[Any], Any], groups: list[Any]) -> Optimizer:
     return built
 
 
+def has_own_zero_grad(optimizer: Optimizer) -> bool:
+    """Tell an optimizer that clears its gradients in a way of its own, or was given one."""
+    return getattr(optimizer.zero_grad, "__func__", None) is not Optimizer.zero_grad
+
+
 def clear_gradients(optimizers: Iterable[Optimizer]) -> None:
-    """Do what `zero_grad` of torch's optimizers does but for its mark for the profiler, which takes longer; call one of their own."""
+    """Do what `zero_grad` of torch's optimizers does, but for its mark for the profiler, which takes longer than all the rest."""
     for optimizer in optimizers:
-        if getattr(optimizer.zero_grad, "__func__", None) is not Optimizer.zero_grad:
-            optimizer.zero_grad()
-            continue
         for group in optimizer.param_groups:
             for p in group["params"]:
                 p.grad = None

@@ -119,6 +119,8 @@ class Ordinary:
                 at_work = "zero_grad"
                 if others.zero_grad:
                     others.zero_grad(trainer, state)
+                elif update.has_own_zero_grad:
+                    update.zero_grad()
                 else:
                     clear_gradients(update.optimizers)
                 window.batches, window.skip = 0, False

@@ -18,17 +18,11 @@ if TYPE_CHECKING:
     from fit_core.state import State
     from fit_core.trainer import Trainer
 
-PAIRS = (tuple, list)
-
 
 @hookimpl(trylast=True)
 def prepare_batch(trainer: Trainer, state: State, batch: Any) -> tuple[Any, Any]:
-    device = state.device
-    inputs, targets = batch if type(batch) in PAIRS and len(batch) == 2 else split(batch)
-    return (
-        inputs.to(device) if isinstance(inputs, Tensor) else move(inputs, device),
-        targets.to(device) if isinstance(targets, Tensor) else move(targets, device),
-    )
+    inputs, targets = split(batch)
+    return move(inputs, state.device), move(targets, state.device)
 
 
 @hookimpl(trylast=True)
@@ -104,6 +98,10 @@ def optimizer_step(trainer: Trainer, state: State) -> bool:
 
 @hookimpl(trylast=True)
 def zero_grad(trainer: Trainer, state: State) -> bool:
-    assert state.update is not None
-    clear_gradients(state.update.optimizers)
+    update = state.update
+    assert update is not None
+    if update.has_own_zero_grad:
+        update.zero_grad()
+    else:
+        clear_gradients(update.optimizers)
     return True

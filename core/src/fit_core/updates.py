@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from fit_core.criterion import Criterion
 from fit_core.errors import FitError, whole
-from fit_core.optimizers import build_optimizers, names_of, needs_closure, tensor_of
+from fit_core.optimizers import build_optimizers, has_own_zero_grad, names_of, needs_closure, tensor_of
 from fit_core.window import Window
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Update:
         steps_total: an estimate of `steps` at the end of this call of `fit`; None if unknown.
         lr: the learning rate of the last step, of the first parameter group; before it, of the next.
         window: the batches whose gradients are added up for the next step.
+        has_own_zero_grad: whether an optimizer clears its gradients in a way of its own.
         needs_closure: whether its optimizer's `step` evaluates the batch itself, as LBFGS does.
         shares_forward: whether the model is called once for all updates.
         told: whether the guard has left a flag with its optimizers.
@@ -86,6 +87,7 @@ class Update:
         self.window = Window()
         self.lr: float | Tensor = 0.0
         self.needs_closure = False
+        self.has_own_zero_grad = False
         self.is_first = self.shares_forward = self.is_ordinary = False
         self.loss_names: tuple[str, ...] = ()
         self.told = False
@@ -108,6 +110,7 @@ class Update:
         self.optimizers, given = build_optimizers(self.given, groups)
         self.steps = 0
         accumulate = self.accumulate or accumulate
+        self.has_own_zero_grad = any(map(has_own_zero_grad, self.optimizers))
         self.needs_closure = any(map(needs_closure, self.optimizers))
         if self.needs_closure and (accumulate > 1 or len(self.optimizers) > 1):
             what = f"accumulate {accumulate} batches" if accumulate > 1 else "share an update with another one"
