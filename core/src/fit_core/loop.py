@@ -27,7 +27,7 @@ from fit_core.metrics import Row
 from fit_core.modes import set_random_states
 from fit_core.ordinary import Ordinary
 from fit_core.position import begin_pass, length
-from fit_core.stepwise import finish_window, train_step
+from fit_core.stepwise import finish_windows, train_step
 
 if TYPE_CHECKING:
     from fit_core.feeding import Feed
@@ -141,8 +141,9 @@ class Fit:
         elif not self.pass_over():
             self.train_batches()
         over = progress.stop_reason is None or progress.batch == progress.batches or progress.step >= self.last_step
-        if over and not progress.interrupted:
-            self.finish_windows()
+        if over and not progress.interrupted and finish_windows(trainer, state):
+            self.validate_if_due()
+            self.safe_point()
         complete = over and not progress.interrupted
         if complete:
             progress.stage = "evaluate"
@@ -160,8 +161,7 @@ class Fit:
         self.go_on()
         for batch in batches:
             others = hooks.others
-            progress.batch += 1
-            progress.batch_count += 1
+            progress.batch, progress.batch_count = progress.batch + 1, progress.batch_count + 1
             progress.moment, progress.skip_batch = "batch", False
             if progress.streams:
                 progress.streams.clear()
@@ -199,16 +199,6 @@ class Fit:
         else:
             check_count(progress, "train_data", source, self.before)
             self.before = progress.batch
-
-    def finish_windows(self) -> None:
-        """Step with windows that the end of the data left short."""
-        trainer, state = self.trainer, self.state
-        short = [update for update in state.updates.values() if update.window.batches]
-        for update in short:
-            finish_window(trainer, state, update)
-        if short:
-            self.validate_if_due()
-            self.safe_point()
 
     def safe_point(self) -> None:
         """Take an interruption in, and let everyone save: all is between two batches."""

@@ -28,6 +28,8 @@ class Block:
     Copies, so that a buffer that a loader or a compiled model uses again does no harm; at most 1 MB of them.
     """
 
+    __slots__ = ("_batches", "_bytes", "_kind", "_size")
+
     def __init__(self) -> None:
         self._batches: list[tuple[Tensor, Tensor]] = []
         self._kind: tuple[Any, ...] = ()
@@ -45,7 +47,7 @@ class Block:
             self._kind, self._size = kind, outputs.nbytes + targets.nbytes
         if len(self._batches) >= BLOCK_BATCHES or self._bytes + self._size > BLOCK_BYTES:
             return False
-        self._batches.append((outputs.detach().clone(), targets.detach().clone()))
+        self._batches.append((outputs.detach().clone(), targets.detach().clone() if targets.requires_grad else targets.clone()))
         self._bytes += self._size
         return True
 
@@ -152,7 +154,7 @@ class Meter:
     def add(self, state: State) -> None:
         """Take outputs and targets of the batch in `state` in."""
         self._begun = True
-        if self._fed:
+        if self._fed and not self._block.offer(state.outputs, state.targets):
             self._feed(state.outputs, state.targets)
         if self._told:
             with torch.no_grad():
@@ -245,8 +247,7 @@ class Meter:
         return found
 
     def _feed(self, outputs: Any, targets: Any) -> None:
-        if self._block.offer(outputs, targets):
-            return
+        """Let the metrics see what waits, so that a batch can wait that did not go with it; or let them see it too."""
         self._empty_block()
         if not self._block.offer(outputs, targets):
             self._update(self._fed, detach(outputs), targets, [batch_size(targets, outputs)])

@@ -114,6 +114,14 @@ def maybe_step(trainer: Trainer, state: State) -> None:
         update.multiply_gradients(factor)
 
 
+def finish_windows(trainer: Trainer, state: State) -> bool:
+    """Step with windows that the end of the data left short. Return whether there was one."""
+    short = [update for update in state.updates.values() if update.window.batches]
+    for update in short:
+        finish_window(trainer, state, update)
+    return bool(short)
+
+
 def finish_window(trainer: Trainer, state: State, update: Update) -> None:
     """Step with a window that the end of the data left short, or drop it."""
     state.update = update

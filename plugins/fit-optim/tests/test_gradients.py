@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fit_core import FitError, State, Update, Updates, hookimpl
 from fit_core.testing import check_resume, failures, tiny_batches, tiny_trainer
 from fit_optim import Clip, GradCentralization, GradNoise
-from fit_optim.gradients import add_noise_, centralize_, noise_scale
+from fit_optim.gradients import add_noise_, centralize_, clip_norm_, noise_scale
 
 
 class Gradients:
@@ -120,3 +122,50 @@ def test_noise_reads_nothing() -> None:
     with Reads():
         add_noise_(gradient, 0.1, torch.Generator())
     assert Reads.count == 0
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.integers(0, 5)), min_size=1, max_size=5),
+    st.sampled_from([torch.float32, torch.float64, torch.bfloat16, torch.complex64]),
+    st.sampled_from([1.0, 2.0, 3.0, float("inf")]),
+    st.floats(0.01, 100),
+    st.sampled_from(["as they are", "one is None", "none", "two types", "sparse", "with a graph", "not finite", "zero"]),
+)
+def test_clipping_is_torchs(shapes: list[tuple[int, int]], dtype: torch.dtype, norm_type: float, limit: float, kind: str) -> None:
+    def params() -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(1)
+        found = []
+        for i, shape in enumerate(shapes):
+            of = torch.float16 if kind == "two types" and i else dtype
+            p = torch.zeros(shape, dtype=of, requires_grad=True)
+            p.grad = torch.randn(shape, generator=generator).to(of) * (kind != "zero")
+            found.append(p)
+        first = found[0]
+        assert first.grad is not None
+        if kind == "one is None":
+            first.grad = None
+        if kind == "none":
+            for p in found:
+                p.grad = None
+        if kind == "sparse" and first.grad is not None:
+            first.grad = first.grad.to_sparse()
+        if kind == "with a graph" and first.grad is not None:
+            first.grad.requires_grad_()
+        if kind == "not finite" and first.grad is not None:
+            first.grad.fill_(float("nan"))
+        return found
+
+    def outcome(clip: Any) -> Any:
+        clipped = params()
+        try:
+            total = clip(clipped, limit, norm_type)
+        except RuntimeError as error:
+            return str(type(error))
+        return total, [None if p.grad is None else p.grad.detach().to_dense() for p in clipped]
+
+    ours, theirs = outcome(clip_norm_), outcome(torch.nn.utils.clip_grad_norm_)
+    if isinstance(theirs, str):
+        assert ours == theirs
+    else:
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)

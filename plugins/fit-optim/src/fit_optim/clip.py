@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+from torch.nn.utils import clip_grad_value_
 
 from fit_core import FitError, State, hookimpl
+from fit_optim.gradients import clip_norm_
 
 if TYPE_CHECKING:
     from fit_core import Trainer
@@ -37,7 +38,7 @@ class Clip:
         assert state.update is not None
         params = state.update.params
         if self.norm is not None:
-            total = clip_grad_norm_(params, self.norm, self.norm_type)
+            total = clip_norm_(params, self.norm, self.norm_type)
             if self.log:
                 name = "grad_norm" if len(state.updates) == 1 else f"{state.update.name}_grad_norm"
                 trainer.log({name: total})

@@ -64,6 +64,8 @@ def warm_up(steps: int) -> Schedule:
 
 def in_a_row(parts: Sequence[tuple[Schedule, int]], last: Schedule) -> Schedule:
     """Follow schedules for so many steps each, then the last one, each from its own beginning."""
+    if not parts:
+        return last
 
     def at(step: int) -> float:
         for schedule, steps in parts:
