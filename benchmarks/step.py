@@ -1,7 +1,7 @@
 """What fit adds to a training step, and what each of its duties costs: python benchmarks/step.py.
 
-A tiny model (MLP 32-64-64-4, batch 32, SGD with momentum) over batches that are ready, so that everything fit does shows. Each line is a ratio
-to the bare loop (forward, loss, backward, step, zero_grad), and what that is in microseconds per step.
+A tiny model (MLP 32-64-64-4, batch 32, SGD with momentum) over batches that are ready, so that everything fit does shows. Each line is a
+ratio to the bare loop (forward, loss, backward, step, zero_grad), and what that is in microseconds per step.
 """
 
 from __future__ import annotations

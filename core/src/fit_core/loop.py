@@ -203,7 +203,7 @@ class Fit:
     def safe_point(self) -> None:
         """Take an interruption in, and let everyone save: all is between two batches."""
         progress = self.progress
-        if self.trainer.interrupted() and progress.stop_reason is None:
+        if self.trainer._interruption and progress.stop_reason is None:
             progress.stop_reason, progress.interrupted = self.trainer._interruption, True
         progress.whole = True
         self.trainer.hooks.on_safe_point(self.trainer, self.state)

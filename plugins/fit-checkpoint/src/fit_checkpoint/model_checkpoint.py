@@ -118,7 +118,7 @@ class ModelCheckpoint:
     @hookimpl(trylast=True)
     def on_safe_point(self, trainer: Trainer, state: State) -> None:
         if not state.row and state.stop_reason is None and (self._due is None or not self._due.in_batches):
-            self._place = place_of(state)  # in mid-epoch nothing is wanted
+            self._place = [state.batch_count, state.step, "batch"]  # in mid-epoch nothing is wanted
             return
         self._save_if_wanted(trainer, state, state.row, is_over(state))
 

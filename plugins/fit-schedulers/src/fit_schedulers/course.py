@@ -63,7 +63,7 @@ class Course:
         if self.rise is None:
             return values
         factor = self.rise(step)
-        return [value * factor for value in values]
+        return values if factor == 1 else [value * factor for value in values]
 
     def go_to(self, count: int, step: int) -> None:
         """Set every place to its value; the arguments are those of `at`."""

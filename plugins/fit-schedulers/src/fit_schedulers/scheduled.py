@@ -180,7 +180,7 @@ class Scheduled(ABC):
         return update.steps - self._origins[update.name]
 
     def _advance(self, update: Update) -> None:
-        step, warm = self._done(update), self._warm[update.name]
+        step, warm = update.steps - self._origins[update.name], self._warm[update.name]
         count = self._epochs if self.every == "epoch" else max(step - warm, 0)
         try:
             for course in self._courses[update.name]:
