@@ -47,13 +47,21 @@ class LogBuffer:
         Raises:
             FitError: a value is something else; then nothing of them is kept.
         """
-        self.keep(state, {name: taken(name, value) for name, value in values.items()}, phase, at)
+        taken: list[Tensor | float] = []
+        for name, value in values.items():
+            if type(value) is Tensor and value.numel() == 1:  # nearly always: nothing more to look at
+                taken.append(value.detach().clone() if value.requires_grad else value.clone())
+            else:
+                taken.append(kept(scalar(name, value)))
+        progress = state._progress
+        self._values += taken
+        self._moments.append((progress.step, progress.epoch, phase or progress.phase, time.time() if at is None else at, tuple(values)))
 
-    def keep(self, state: State, values: Mapping[str, Tensor | float], phase: Phase | None = None, at: float | None = None) -> None:
-        """Keep numbers that are nobody's buffer, as they are."""
+    def keep(self, state: State, values: Mapping[str, Tensor | float]) -> None:
+        """Keep numbers of now that are nobody's buffer, as they are."""
         progress = state._progress
         self._values += values.values()
-        self._moments.append((progress.step, progress.epoch, phase or progress.phase, time.time() if at is None else at, tuple(values)))
+        self._moments.append((progress.step, progress.epoch, progress.phase, time.time(), tuple(values)))
 
     def take(self) -> list[LogEntry]:
         """Return everything as floats, and forget it. One transfer per device."""
@@ -65,14 +73,3 @@ class LogBuffer:
         self._moments.clear()
         self._values.clear()
         return entries
-
-
-def taken(name: str, value: Tensor | float) -> Tensor | float:
-    """Return a copy of one number, out of its graph.
-
-    Raises:
-        FitError: it is something else.
-    """
-    if type(value) is Tensor and value.numel() == 1:  # nearly always: nothing more to look at
-        return kept(value)
-    return kept(scalar(name, value))

@@ -444,7 +444,8 @@ class Trainer:
     def log(self, values: Mapping[str, Tensor | float]) -> None:
         """Send numbers to the trackers at the next flush. Never waits; nothing is kept if nobody listens."""
         if self._logs:
-            self._log.add(self._current("log")[0], values)
+            state = self._passes[-1][0] if self._passes else self._current("log")[0]
+            self._log.add(state, values)
 
     def show(self, name: str, item: Item | Callable[[], Item]) -> None:
         """Send something to look at to every plugin that shows things.
