@@ -52,13 +52,15 @@ class Guard:
         if not gradients:
             return True
         if gradients[0].is_cpu or self.policy == "skip":
-            values = gradients if loss is None else [*gradients, loss.data]  # to write to it leaves its graph as it is
-            try:
-                torch._amp_foreach_non_finite_check_and_unscale_(values, self._found, ONE)
-                good = self._found.item() == 0
-            except RuntimeError:  # they are on an accelerator, sparse or complex, or elements of one share their memory
-                good = math.isfinite(size_of(gradients, loss))
-            if good:
+            good = None
+            if gradients[0].is_cpu:
+                values = gradients if loss is None else [*gradients, loss.data]  # to write to it leaves its graph as it is
+                try:
+                    torch._amp_foreach_non_finite_check_and_unscale_(values, self._found, ONE)
+                    good = self._found.item() == 0
+                except RuntimeError:  # some are sparse, complex or elsewhere, or elements of one share their memory
+                    self._found.zero_()
+            if math.isfinite(size_of(gradients, loss)) if good is None else good:
                 return True
             self._found.zero_()
             bad = not math.isfinite(size_of(gradients)) or (bool(terms(state)) and not math.isfinite(loss.detach()))
