@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ HEARD = [
     "on_safe_point",
 ]
 BATCHES = 5
+BLAMED_ON_BLOCKS = r"(?<=raised in hook run_update )of plugin 'by-blocks' \([^)]*\)"  # whose the stage is, there
 
 
 class Boom(Exception):
@@ -181,6 +183,7 @@ def told(trainer: Trainer, acts: Acts) -> Any:
     stages=st.booleans(),
     other=st.sampled_from([ByBlocks, Around]),
 )  # fmt: skip
+@example(drawn={("on_loss_end", 1): spoil}, every=1, finite="stop", accumulate=1, stages=False, other=ByBlocks)
 def test_in_one_piece_or_in_blocks_it_is_the_same(
     drawn: dict[tuple[str, int], Callable[[Trainer, State], None]], every: int, finite: Any, accumulate: int, stages: bool, other: type
 ) -> None:
@@ -199,7 +202,7 @@ def test_in_one_piece_or_in_blocks_it_is_the_same(
 
     one_piece, blocks = run(), run(other())
     for ours, theirs in zip(one_piece, blocks, strict=True):
-        assert repr(ours) == repr(theirs)
+        assert repr(ours) == re.sub(BLAMED_ON_BLOCKS, "of the core's default", repr(theirs))
 
 
 @pytest.mark.parametrize("plugins", [[], [ByBlocks()]], ids=["in one piece", "in blocks"])
