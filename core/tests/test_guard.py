@@ -48,14 +48,21 @@ def test_stop_names_the_parameter_whose_gradient_is_bad() -> None:
         tiny_trainer(plugins=[on_backward_end]).fit(epochs=1)
 
 
-def test_gradients_that_are_large_and_finite_are_let_through() -> None:
+@pytest.mark.parametrize("norm_is_wanted", [False, True])
+def test_gradients_that_are_large_and_finite_are_let_through(norm_is_wanted: bool) -> None:
     """Their norm is infinite in float32."""
 
     @hookimpl
     def on_backward_end(trainer: Trainer) -> None:
         trainer.model.weight.grad.fill_(3e38)
 
-    trainer = tiny_trainer(plugins=[on_backward_end], optimizer=partial(torch.optim.SGD, lr=1e-38))
+    @hookimpl
+    def on_step_start(state: State) -> None:
+        assert state.update is not None
+        if norm_is_wanted:
+            assert state.update.gradient_norm() == math.inf
+
+    trainer = tiny_trainer(plugins=[on_backward_end, on_step_start], optimizer=partial(torch.optim.SGD, lr=1e-38))
     trainer.fit(epochs=1)
     assert torch.isfinite(trainer.model.weight).all()
 
@@ -69,9 +76,10 @@ BAD = [float("nan"), float("inf"), -float("inf")]
     st.sampled_from([None, 0.0, -3.0, *BAD]),
     st.integers(0, 3),
     st.sampled_from(["as it is", "transposed", "expanded", "sparse"]),
+    st.booleans(),
 )
 def test_one_number_tells_whether_all_is_finite(
-    dtypes: list[torch.dtype], bad: float | None, loss: float | None, at: int, kind: str
+    dtypes: list[torch.dtype], bad: float | None, loss: float | None, at: int, kind: str, norm_is_wanted: bool
 ) -> None:
     gradients = [torch.randn(3, 4, dtype=torch.float32).to(dtype) for dtype in dtypes]
     chosen = at % len(gradients)
@@ -93,7 +101,9 @@ def test_one_number_tells_whether_all_is_finite(
     state, guard = trainer.current_state(), Guard("skip")
     state.loss, state.weight = value, 1  # type: ignore[assignment]
     for _ in range(2):  # nothing of the first time is left
-        assert guard.admits(state, update_with(torch.optim.SGD(params, lr=0.1), steps=0), trainer) is good
+        update = update_with(torch.optim.SGD(params, lr=0.1), steps=0)
+        update.norm.is_wanted = norm_is_wanted
+        assert guard.admits(state, update, trainer) is good
     assert math.isfinite(size_of(gradients, value)) is good
     for mine, old in zip(gradients, before, strict=True):
         assert torch.equal(mine.to_dense().nan_to_num(7.0), old.to_dense().nan_to_num(7.0)), "they are as they were"

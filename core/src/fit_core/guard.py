@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fit_core.criterion import terms
 from fit_core.errors import FitError, TrainingError
+from fit_core.norm import are_alike
 from fit_core.state import State
 from fit_core.updates import Update, values_of
 
@@ -42,7 +43,8 @@ class Guard:
     def admits(self, state: State, update: Update, trainer: Trainer) -> bool:
         """Tell whether the step may be made with the gradients there are.
 
-        On the CPU it is one call for all of them: that of torch's gradient scaler, which multiplies them by 1 at most.
+        On the CPU it is one call for all of them: that of torch's gradient scaler, which multiplies them by 1 at most. Or none, where
+        somebody wants to know their norm.
 
         Raises:
             TrainingError: the policy is "stop" and a gradient of this step (on an accelerator: of an earlier one) is
@@ -53,7 +55,11 @@ class Guard:
             return True
         if gradients[0].is_cpu or self.policy == "skip":
             good = None
-            if gradients[0].is_cpu:
+            if update.norm.is_wanted and gradients[0].is_cpu and are_alike(gradients):
+                norm = update.norm.of(gradients)
+                if math.isfinite(norm.item()) and (loss is None or math.isfinite(loss.item())):
+                    return True  # else it may be the norm alone that is too large
+            elif gradients[0].is_cpu:
                 values = gradients if loss is None else [*gradients, loss.data]  # to write to it leaves its graph as it is
                 try:
                     torch._amp_foreach_non_finite_check_and_unscale_(values, self._found, ONE)

@@ -124,6 +124,8 @@ class Ordinary:
                 else:
                     clear_gradients(update.optimizers)
                 window.batches, window.skip = 0, False
+                if update.norm.is_wanted:
+                    update.norm.forget()
         except BaseException as error:
             if not is_blamed(error):
                 stages.note_values(at_work, error, state)

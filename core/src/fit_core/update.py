@@ -107,6 +107,7 @@ def forget_gradients(trainer: Trainer, state: State, update: Update) -> None:
     """Clear gradients after a step or a skipped one, and begin a new window."""
     (trainer.hooks.others.zero_grad or stages.zero_grad)(trainer, state)
     update.window.clear()
+    update.norm.forget()
 
 
 def active(state: State) -> Update:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from fit_core.criterion import Criterion
 from fit_core.errors import FitError, whole
+from fit_core.norm import GradientNorm
 from fit_core.optimizers import build_optimizers, has_own_zero_grad, names_of, needs_closure, tensor_of
 from fit_core.window import Window
 
@@ -44,6 +45,7 @@ class Update:
         steps_total: an estimate of `steps` at the end of this call of `fit`; None if unknown.
         lr: the learning rate of the last step, of the first parameter group; before it, of the next.
         window: the batches whose gradients are added up for the next step.
+        norm: of its gradients, if anybody has asked for it.
         has_own_zero_grad: whether an optimizer clears its gradients in a way of its own.
         needs_closure: whether its optimizer's `step` evaluates the batch itself, as LBFGS does.
         shares_forward: whether the model is called once for all updates.
@@ -85,6 +87,7 @@ class Update:
         self.steps = 0
         self.steps_total: int | None = None
         self.window = Window()
+        self.norm = GradientNorm()
         self.lr: float | Tensor = 0.0
         self.needs_closure = False
         self.has_own_zero_grad = False
@@ -117,6 +120,7 @@ class Update:
             names = ", ".join(type(optimizer).__name__ for optimizer in self.optimizers if needs_closure(optimizer))
             raise FitError(f"{names} evaluates a batch several times in one step, so it cannot {what}")
         self.window = Window(accumulate, sums)
+        self.norm = GradientNorm()
         self.lr = self.next_lr
         return given
 
@@ -164,6 +168,7 @@ class Update:
         """Clear every gradient, and begin a new window."""
         self.zero_grad()
         self.window.clear()
+        self.norm.forget()
 
     def gradients(self) -> list[Tensor]:
         """The gradients there are, in the order of the parameters."""
@@ -175,6 +180,15 @@ class Update:
                     if gradient is not None:
                         found.append(gradient)
         return found
+
+    def gradient_norm(self) -> Tensor:
+        """Return the Euclidean norm of all gradients together, a tensor without dimensions, as torch's `get_total_norm` does.
+
+        It is computed once, and again only if a gradient has changed since: in a way that torch counts, which `.data` is not. On the CPU
+        the look at gradients before a step (`finite`) is one at this norm as soon as anybody asks for it.
+        """
+        self.norm.is_wanted = True
+        return self.norm.of(self.gradients())
 
     def multiply_gradients(self, factor: float | Tensor) -> None:
         """Multiply every gradient by a number, or by a tensor without dimensions."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Self
 
 import torch
-from torch.nn.utils import get_total_norm
 
 from fit_core import State, hookimpl
 from fit_core.batch import batch_size
@@ -101,9 +100,8 @@ class GradNorm(StepNotes):
     @hookimpl
     def on_step_start(self, state: State) -> None:
         assert state.update is not None
-        gradients = [parameter.grad for parameter in state.update.params if parameter.grad is not None]
-        if gradients:
-            self.notes.append(get_total_norm(gradients))
+        if state.update.gradients():
+            self.notes.append(state.update.gradient_norm())
 
     def _take_note(self, note: Any) -> None:
         self._keep(note, 1)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from torch.nn.utils import clip_grad_value_
 
 from fit_core import FitError, State, hookimpl
-from fit_optim.gradients import clip_norm_
+from fit_core.norm import norm_of
+from fit_optim.gradients import clip_with_norm_
 
 if TYPE_CHECKING:
     from fit_core import Trainer
@@ -36,11 +37,12 @@ class Clip:
     @hookimpl
     def on_step_start(self, trainer: Trainer, state: State) -> None:
         assert state.update is not None
-        params = state.update.params
+        update = state.update
         if self.norm is not None:
-            total = clip_norm_(params, self.norm, self.norm_type)
+            norm = update.gradient_norm() if self.norm_type == 2 else norm_of(update.gradients(), self.norm_type)
+            clip_with_norm_(update, self.norm, norm)
             if self.log:
-                name = "grad_norm" if len(state.updates) == 1 else f"{state.update.name}_grad_norm"
-                trainer.log({name: total})
+                name = "grad_norm" if len(state.updates) == 1 else f"{update.name}_grad_norm"
+                trainer.log({name: norm})
         if self.value is not None:
-            clip_grad_value_(params, self.value)
+            clip_grad_value_(update.params, self.value)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Iterable
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_
+
+from fit_core import Update
+from fit_core.norm import are_alike
 
 
 def noise_scale(step: int, eta: float, gamma: float) -> float:
@@ -21,28 +23,21 @@ def add_noise_(gradient: Tensor, scale: float, generator: Generator) -> None:
     values.add_(torch.randn(values.shape, generator=generator, dtype=values.dtype, device=values.device), alpha=scale)
 
 
-def clip_norm_(params: Sequence[Tensor], limit: float, norm_type: float) -> Tensor:
-    """Do what `torch.nn.utils.clip_grad_norm_` does, to the bit, in half the time where the gradients are all of a kind.
+def clip_with_norm_(update: Update, limit: float, norm: Tensor) -> None:
+    """Do what torch's `clip_grads_with_norm_` does to the gradients of an update, to the bit, with fewer calls.
 
     Args:
-        params: whose gradients are clipped.
+        update: whose gradients are clipped.
         limit: of the norm of all gradients together.
-        norm_type: which norm.
-
-    Returns:
-        The norm there was, a tensor without dimensions.
+        norm: what it is, a tensor without dimensions.
     """
-    gradients = [p.grad for p in params if p.grad is not None]
-    kinds = set(map(kind_of, gradients))
-    if len(kinds) != 1 or kinds.pop()[2:] != (torch.strided, False):
-        return clip_grad_norm_(params, limit, norm_type)
-    total: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, norm_type)), norm_type)
-    torch._foreach_mul_(gradients, (total + 1e-6).reciprocal_().mul_(limit).clamp_(max=1.0))
-    return total
-
-
-kind_of = attrgetter("dtype", "device", "layout", "requires_grad")
-"""What gradients have in common that torch can take together."""
+    if norm.is_cpu and norm.item() + 1e-6 < 0.97 * limit:  # the factor is 1 then, rounded in any dtype
+        return
+    gradients = update.gradients()
+    if are_alike(gradients):
+        torch._foreach_mul_(gradients, (norm + 1e-6).reciprocal_().mul_(limit).clamp_(max=1.0))
+    else:
+        clip_grads_with_norm_(update.params, limit, norm)
 
 
 def centralize_(gradients: Iterable[Tensor]) -> None:

@@ -1,0 +1,111 @@
+"""The norm of gradients: computed once, and again when one of them has changed."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fit_core import State, Trainer, hookimpl
+from fit_core.testing import tiny_batches, tiny_trainer
+
+
+class CountNorms(TorchDispatchMode):
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += "norm" in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+class Asks:
+    """Asks for the norm, and compares it with torch's."""
+
+    def __init__(self) -> None:
+        self.found: list[Tensor] = []
+
+    @hookimpl
+    def on_step_start(self, state: State) -> None:
+        assert state.update is not None
+        self.found.append(state.update.gradient_norm())
+        assert torch.equal(self.found[-1], get_total_norm(state.update.gradients()))
+
+
+class AsksAgain(Asks):
+    pass
+
+
+def new_ones(gradients: list[Tensor], params: list[nn.Parameter]) -> None:
+    for p, gradient in zip(params, gradients, strict=True):
+        p.grad = gradient * 2
+
+
+CHANGES: dict[str, Callable[[list[Tensor], list[nn.Parameter]], Any]] = {
+    "in place": lambda gradients, _: gradients[0].mul_(3),
+    "one value": lambda gradients, _: gradients[0].view(-1)[0:1].fill_(7.0),
+    "together": lambda gradients, _: torch._foreach_mul_(gradients, 0.5),
+    "clipped": lambda _, params: nn.utils.clip_grad_norm_(params, 1e-3),
+    "detached": lambda gradients, _: gradients[0].detach().zero_(),
+    "new ones": new_ones,
+    "one less": lambda _, params: setattr(params[0], "grad", None),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_gradient_that_has_changed_is_looked_at_again(change: str) -> None:
+    class Changes:
+        @hookimpl
+        def on_step_start(self, trainer: Trainer, state: State) -> None:
+            assert state.update is not None
+            params = list(trainer.model.parameters())
+            CHANGES[change](state.update.gradients(), params)
+
+    before, after = Asks(), AsksAgain()
+    tiny_trainer(plugins=[before, Changes(), after], train_data=tiny_batches(3)).fit(epochs=1)
+    assert len(before.found) == len(after.found) == 3
+    assert all(not torch.equal(old, new) for old, new in zip(before.found, after.found, strict=True))
+
+
+@pytest.mark.parametrize("finite", ["stop", "skip", "off"])
+def test_it_is_computed_once_for_all_who_ask_and_for_the_guard(finite: Any) -> None:
+    @hookimpl(specname="on_step_start")
+    def one(state: State) -> None:
+        assert state.update is not None
+        state.update.gradient_norm()
+
+    @hookimpl(specname="on_step_start")
+    def other(state: State) -> None:
+        assert state.update is not None
+        state.update.gradient_norm()
+
+    with CountNorms() as norms:
+        tiny_trainer(plugins=[one, other], finite=finite, train_data=tiny_batches(4), val_data=None).fit(epochs=1)
+    assert norms.count == 4 * 2, "of each gradient, and of their norms"
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_no_gradient_is_kept_after_its_step(accumulate: int) -> None:
+    """The last place that holds it is the optimizer's parameter, which lets go of it."""
+
+    class Holds:
+        gradients: list[weakref.ref[Tensor]] = []
+
+        @hookimpl
+        def on_step_start(self, state: State) -> None:
+            assert state.update is not None
+            state.update.gradient_norm()
+            self.gradients = [weakref.ref(gradient) for gradient in state.update.gradients()]
+
+        @hookimpl
+        def on_batch_end(self) -> None:
+            assert all(gradient() is None for gradient in self.gradients)
+
+    held = Holds()
+    tiny_trainer(plugins=[held], train_data=tiny_batches(4), accumulate=accumulate).fit(epochs=2)
+    assert held.gradients
