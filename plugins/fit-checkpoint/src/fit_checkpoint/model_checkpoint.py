@@ -81,7 +81,8 @@ class ModelCheckpoint:
         self._due: Due | None = None
         self._loaded: Mapping[str, Any] | None = None
         self._owner = "checkpoint"
-        self._place: list[Any] | None = None
+        self._place: list[Any] | None = None  # where it last looked whether to save
+        self._acts_within_epochs = False
         self._tried: tuple[int, int] | None = None
         self._failed = False
 
@@ -117,10 +118,8 @@ class ModelCheckpoint:
 
     @hookimpl(trylast=True)
     def on_safe_point(self, trainer: Trainer, state: State) -> None:
-        if not state.row and state.stop_reason is None and (self._due is None or not self._due.in_batches):
-            self._place = [state.batch_count, state.step, "batch"]  # in mid-epoch nothing is wanted
-            return
-        self._save_if_wanted(trainer, state, state.row, is_over(state))
+        if self._acts_within_epochs or state.row or state.stop_reason is not None:
+            self._save_if_wanted(trainer, state, state.row, is_over(state))
 
     @hookimpl
     def on_exception(self) -> None:
@@ -231,11 +230,14 @@ class ModelCheckpoint:
             self._due = Due(self.every, state)
             if loaded is not None and loaded["due"] is not None:
                 self._due.load_state_dict(loaded["due"])
+        self._acts_within_epochs = self._due is not None and self._due.in_batches
         self._place = place_of(state)
-        missed: bool = loaded is not None and state.resumed and loaded["place"] != self._place
-        if state.resumed and not missed:
+        if not state.resumed:
+            return False
+        if loaded is None or loaded["place"] == self._place:
             self._tried = (state.batch_count, state.step)  # what is here was saved already
-        return missed
+            return False
+        return self._acts_within_epochs or state.position == "epoch"
 
     def _share(self, trainer: Trainer, state: State, row: Mapping[str, float]) -> None:
         """Count in what the run was resumed from, if another plugin of this class wrote it, and this one would have."""
