@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from fit_schedulers.schedules import Schedule
+from fit_schedulers.schedules import Schedule, warm_up
 from fit_schedulers.slots import AttributeSlot, Slot
 from fit_schedulers.walked import Walk
 
@@ -25,6 +25,8 @@ class Multiples:
         schedule: the factor.
     """
 
+    __slots__ = ("bases", "schedule")
+
     def __init__(self, bases: Sequence[float], schedule: Schedule) -> None:
         self.bases, self.schedule = list(bases), schedule
 
@@ -43,11 +45,13 @@ class Course:
     Args:
         slots: the places.
         line: what they are to hold.
-        rise: the factor of a warm-up, by the step of the run; None: there is none.
+        warm: how many steps a warm-up takes, in which a factor rises to 1.
     """
 
-    def __init__(self, slots: Sequence[Slot], line: Line, rise: Schedule | None = None) -> None:
-        self.slots, self.line, self.rise = list(slots), line, rise
+    __slots__ = ("began", "line", "rise", "scales", "slots", "values", "warm")
+
+    def __init__(self, slots: Sequence[Slot], line: Line, warm: int = 0) -> None:
+        self.slots, self.line, self.warm, self.rise = list(slots), line, warm, warm_up(warm)
         self.began = [slot.get() for slot in slots]
         self.values = list(self.began)
         self.scales = [1.0] * len(self.slots)
@@ -60,18 +64,20 @@ class Course:
             step: of the run, for the warm-up.
         """
         values = self.line.at(count)
-        if self.rise is None:
+        if step >= self.warm:
             return values
         factor = self.rise(step)
-        return values if factor == 1 else [value * factor for value in values]
+        return [value * factor for value in values]
 
     def go_to(self, count: int, step: int) -> None:
         """Set every place to its value; the arguments are those of `at`."""
         for i, value in enumerate(self.at(count, step)):
             if value != self.values[i]:
-                self.scales[i] = self.scale(i)
+                slot = self.slots[i]
+                if slot.seen() != self.values[i] * self.scales[i]:
+                    self.scales[i] = self.scale(i)
                 self.values[i] = value
-                self.slots[i].set(value * self.scales[i])
+                slot.set(value * self.scales[i])
 
     def scale(self, i: int) -> float:
         """Return what the values of a place are multiplied with, since others have changed them."""

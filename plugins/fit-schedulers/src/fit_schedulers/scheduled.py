@@ -169,7 +169,7 @@ class Scheduled(ABC):
         groups = [{**group, self.key: base} for group, base in zip(place.groups or [{}], bases, strict=True)]
         line = self.written.line(span, warm, groups, self.key, self.name)
         momenta = [GroupSlot(group, "momentum") for group in place.groups] if isinstance(line, Walk) and line.sets_momentum else []
-        return Course([*place.slots, *momenta], line, self.written.rise(warm))
+        return Course([*place.slots, *momenta], line, warm)
 
     def _span(self, state: State, update: Update) -> Span:
         """Return how long the run is, with what came before an interruption."""

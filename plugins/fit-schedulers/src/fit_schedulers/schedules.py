@@ -9,8 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 
 Schedule = Callable[[int], float]
-Shape = Callable[[float], float]
-"""How much of the way from start to end is left at a part of the time: 1 at 0, and 0 at 1."""
 
 
 def constant(steps: int, start: float = 1.0) -> Schedule:
@@ -21,34 +19,35 @@ def constant(steps: int, start: float = 1.0) -> Schedule:
 
 def linear(steps: int, start: float = 1.0, end: float = 0.0) -> Schedule:
     """Go along a straight line."""
-    return _between(steps, start, end, lambda done: 1 - done)
+    return lambda step: end + (start - end) * (1 - step / steps) if step < steps else end
 
 
 def cosine(steps: int, start: float = 1.0, end: float = 0.0) -> Schedule:
     """Go along half a cosine (Loshchilov and Hutter 2017, SGDR, eq. 5 with one period)."""
-    return _between(steps, start, end, lambda done: 0.5 * (1 + math.cos(math.pi * done)))
+    height = 0.5 * (start - end)
+    return lambda step: end + height * (1 + math.cos(math.pi * step / steps)) if step < steps else end
 
 
 def polynomial(steps: int, start: float = 1.0, end: float = 0.0, power: float = 2.0) -> Schedule:
     """Go along a power of the time that is left."""
-    return _between(steps, start, end, lambda done: (1 - done) ** power)
+    return lambda step: end + (start - end) * (1 - step / steps) ** power if step < steps else end
 
 
 def exponential(steps: int, start: float = 1.0, end: float = 0.01) -> Schedule:
     """Multiply with the same number at every step; neither end may be 0."""
-    return _held(steps, end, lambda step: start * (end / start) ** (step / steps))
+    return lambda step: start * (end / start) ** (step / steps) if step < steps else end
 
 
 def inverse_sqrt(steps: int, start: float = 1.0, end: float = 0.1) -> Schedule:
     """Fall as one over the root of the time: start * sqrt(s / (s + step)), with the s that leads to `end` (Vaswani et al. 2017, eq. 3)."""
     scale = steps * end**2 / (start**2 - end**2)
-    return _held(steps, end, lambda step: start * math.sqrt(scale / (scale + step)))
+    return lambda step: start * math.sqrt(scale / (scale + step)) if step < steps else end
 
 
 def time_decay(steps: int, start: float = 1.0, end: float = 0.1) -> Schedule:
     """Fall as one over the time: start / (1 + d * step), with the d that leads to `end`."""
     decay = (start / end - 1) / steps
-    return _held(steps, end, lambda step: start / (1 + decay * step))
+    return lambda step: start / (1 + decay * step) if step < steps else end
 
 
 def one_cycle(steps: int, start: float = 0.04, peak: float = 1.0, end: float = 4e-6, rise: float = 0.3) -> Schedule:
@@ -75,11 +74,3 @@ def in_a_row(parts: Sequence[tuple[Schedule, int]], last: Schedule) -> Schedule:
         return last(step)
 
     return at
-
-
-def _between(steps: int, start: float, end: float, shape: Shape) -> Schedule:
-    return lambda step: end + (start - end) * shape(min(step / steps, 1.0))
-
-
-def _held(steps: int, end: float, schedule: Schedule) -> Schedule:
-    return lambda step: schedule(step) if step < steps else end

@@ -32,6 +32,8 @@ class GroupSlot:
         key: such as "lr" or "weight_decay"; "momentum" is the first of the betas where there are some.
     """
 
+    __slots__ = ("group", "key")
+
     def __init__(self, group: dict[str, Any], key: str) -> None:
         self.group = group
         self.key = "betas" if key == "momentum" and "betas" in group else key

@@ -14,7 +14,7 @@ from fit_core.errors import did_you_mean, listed
 from fit_core.options import bind
 from fit_schedulers.course import Line, Multiples
 from fit_schedulers.phases import OWN, Phase, Unreadable, build, check, parse
-from fit_schedulers.schedules import Schedule, warm_up
+from fit_schedulers.schedules import Schedule
 from fit_schedulers.walked import SET_MOMENTUM, SIZES, TORCH, Walk
 
 Unit = Literal["step", "epoch"]
@@ -133,10 +133,6 @@ class WrittenSchedule:
         if self.warmup >= 1 or not self.warmup:
             return int(self.warmup)
         return round(self.warmup * _known(span.steps, who, "step"))
-
-    def rise(self, warm: int) -> Schedule | None:
-        """Return the factor of the warm-up; None if there is none."""
-        return warm_up(warm) if warm else None
 
     def line(self, span: Span, warm: int, groups: Sequence[Mapping[str, Any]], key: str, who: str) -> Line:
         """Build it for the values of some parameter groups.
