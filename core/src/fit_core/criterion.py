@@ -134,7 +134,7 @@ def class_terms(outputs: Any, targets: Any, weights: Tensor | None, ignored: int
         return targets.numel() // max(outputs.shape[1 if outputs.dim() > 1 else 0], 1)
     counted = targets != ignored
     if weights is None:
-        return counted.sum()
+        return torch.count_nonzero(counted)
     weight: Tensor = (weights[torch.where(counted, targets, 0)] * counted).sum()
     return weight
 

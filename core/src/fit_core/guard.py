@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from fit_core.criterion import terms
 from fit_core.errors import FitError, TrainingError
-from fit_core.norm import are_alike
 from fit_core.state import State
 from fit_core.updates import Update, values_of
 
@@ -55,9 +54,9 @@ class Guard:
             return True
         if gradients[0].is_cpu or self.policy == "skip":
             good = None
-            if update.norm.is_wanted and gradients[0].is_cpu and are_alike(gradients):
-                norm = update.norm.of(gradients)
-                if math.isfinite(norm.item()) and (loss is None or math.isfinite(loss.item())):
+            if update.norm.is_wanted and gradients[0].is_cpu:
+                norm = update.norm.of_alike(gradients)
+                if norm is not None and math.isfinite(norm.item()) and (loss is None or math.isfinite(loss.item())):
                     return True  # else it may be the norm alone that is too large
             elif gradients[0].is_cpu:
                 values = gradients if loss is None else [*gradients, loss.data]  # to write to it leaves its graph as it is

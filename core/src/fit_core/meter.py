@@ -47,7 +47,8 @@ class Block:
             self._kind, self._size = kind, outputs.nbytes + targets.nbytes
         if len(self._batches) >= BLOCK_BATCHES or self._bytes + self._size > BLOCK_BYTES:
             return False
-        self._batches.append((outputs.detach().clone(), targets.detach().clone() if targets.requires_grad else targets.clone()))
+        kept = outputs.detach().clone() if outputs.requires_grad else outputs.clone()
+        self._batches.append((kept, targets.detach().clone() if targets.requires_grad else targets.clone()))
         self._bytes += self._size
         return True
 

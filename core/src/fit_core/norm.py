@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
+from operator import attrgetter, is_
 
 import torch
 from torch import Tensor
@@ -37,18 +37,27 @@ class GradientNorm:
 
     def of(self, gradients: list[Tensor]) -> Tensor:
         """Return the norm of all gradients together, a tensor without dimensions."""
+        norm = self.of_alike(gradients)
+        return get_total_norm(gradients) if norm is None else norm
+
+    def of_alike(self, gradients: list[Tensor]) -> Tensor | None:
+        """Return the norm of gradients that are alike; None if they are not."""
         versions = list(map(version_of, gradients))
-        if self._norm is None or versions != self._versions or list(map(id, gradients)) != list(map(id, self._gradients)):
-            self._norm, self._gradients, self._versions = norm_of(gradients), gradients, versions
+        if versions != self._versions or not all(map(is_, gradients, self._gradients)):
+            if not are_alike(gradients):
+                return None
+            self._norm, self._gradients, self._versions = _norm_of_alike(gradients, 2.0), gradients, versions
         return self._norm
 
 
-def norm_of(gradients: list[Tensor], norm_type: float = 2.0) -> Tensor:
+def norm_of(gradients: list[Tensor], norm_type: float) -> Tensor:
     """Do what torch's `get_total_norm` does, to the bit; in half the time for gradients that are alike."""
-    if not are_alike(gradients):
-        return get_total_norm(gradients, norm_type)
-    total: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, norm_type)), norm_type)
-    return total
+    return _norm_of_alike(gradients, norm_type) if are_alike(gradients) else get_total_norm(gradients, norm_type)
+
+
+def _norm_of_alike(gradients: list[Tensor], norm_type: float) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients, norm_type)), norm_type)
+    return norm
 
 
 def are_alike(gradients: Sequence[Tensor]) -> bool:
