@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 Policy = Literal["stop", "skip", "off"]
 ONE = torch.ones(())
-LARGE = 2**15
-"""Elements."""
 
 
 class Guard:
@@ -44,8 +42,8 @@ class Guard:
     def admits(self, state: State, update: Update, trainer: Trainer) -> bool:
         """Tell whether the step may be made with the gradients there are.
 
-        On the CPU it is one call for all of them: that of torch's gradient scaler, which multiplies them by 1 at most. Large ones are
-        summed instead, which only reads them; and there is nothing to do where somebody wants to know their norm.
+        On the CPU it is one call for all of them: that of torch's gradient scaler, which multiplies them by 1 at most. Or none, where
+        somebody wants to know their norm.
 
         Raises:
             TrainingError: the policy is "stop" and a gradient of this step (on an accelerator: of an earlier one) is
@@ -54,33 +52,28 @@ class Guard:
         gradients, loss = update.gradients(), state.loss
         if not gradients:
             return True
-        if not gradients[0].is_cpu:
-            if self.policy == "stop":
-                finite = torch.isfinite(size_of(gradients))
-                make_harmless(update, finite)
-                self._note(finite, f"update {update.name!r}, {state.where()}, step {update.steps + 1}")
+        if gradients[0].is_cpu or self.policy == "skip":
+            good = None
+            if update.norm.is_wanted and gradients[0].is_cpu:
+                norm = update.norm.of_alike(gradients)
+                if norm is not None and math.isfinite(norm.item()) and (loss is None or math.isfinite(loss.item())):
+                    return True  # else it may be the norm alone that is too large
+            elif gradients[0].is_cpu:
+                values = gradients if loss is None else [*gradients, loss.data]  # to write to it leaves its graph as it is
+                try:
+                    torch._amp_foreach_non_finite_check_and_unscale_(values, self._found, ONE)
+                    good = self._found.item() == 0
+                except RuntimeError:  # some are sparse, complex or elsewhere, or elements of one share their memory
+                    self._found.zero_()
+            if math.isfinite(size_of(gradients, loss)) if good is None else good:
                 return True
-        elif update.norm.is_wanted:
-            norm = update.norm.of_alike(gradients)
-            if norm is not None and math.isfinite(norm.item()) and (loss is None or math.isfinite(loss.item())):
-                return True  # else it may be the norm alone that is too large
-        else:
-            values = gradients if loss is None else [*gradients, loss.data]  # to write to it leaves its graph as it is
-            if update.has_large is None:
-                update.has_large = any(map(is_large, gradients))
-            if update.has_large:
-                values = [value for value in values if not is_large(value) or not math.isfinite(abs(value.sum().item()))]
-            try:
-                torch._amp_foreach_non_finite_check_and_unscale_(values, self._found, ONE)
-                if not self._found.item():
-                    return True
-            except RuntimeError:  # some are sparse, complex or elsewhere, or elements of one share their memory
-                pass
             self._found.zero_()
-        if math.isfinite(size_of(gradients, loss)):
-            return True
-        bad = not math.isfinite(size_of(gradients)) or (bool(terms(state)) and not math.isfinite(loss.detach()))
-        return not bad or self._refuse(state, update, trainer.losses())  # the loss of a batch without weight may be anything
+            bad = not math.isfinite(size_of(gradients)) or (bool(terms(state)) and not math.isfinite(loss.detach()))
+            return not bad or self._refuse(state, update, trainer.losses())  # the loss of a batch without weight may be anything
+        finite = torch.isfinite(size_of(gradients))
+        make_harmless(update, finite)
+        self._note(finite, f"update {update.name!r}, {state.where()}, step {update.steps + 1}")
+        return True
 
     def reset(self) -> None:
         """Forget the flags of an earlier run."""
@@ -118,11 +111,6 @@ class Guard:
         arrived = torch.Event(finite.device)
         arrived.record()
         self._flags.append((flag, arrived, where))
-
-
-def is_large(gradient: Tensor) -> bool:
-    """Whether it takes less time to sum a gradient than to look at each of its elements."""
-    return gradient.numel() >= LARGE
 
 
 def make_harmless(update: Update, finite: Tensor) -> None:

@@ -50,7 +50,6 @@ class Update:
         needs_closure: whether its optimizer's `step` evaluates the batch itself, as LBFGS does.
         shares_forward: whether the model is called once for all updates.
         told: whether the guard has left a flag with its optimizers.
-        has_large: whether it has large gradients; None before the guard has looked.
         loss_names: under which its loss is in the row.
         is_ordinary: whether it is the only one, and its optimizers need no closure.
         is_first: whether it is the one whose steps are `state.step`, and whose loss is `loss`.
@@ -95,7 +94,6 @@ class Update:
         self.is_first = self.shares_forward = self.is_ordinary = False
         self.loss_names: tuple[str, ...] = ()
         self.told = False
-        self.has_large: bool | None = None
         self.closure: Callable[[], Any] | None = None
 
     def build(self, groups: Callable[[], list[Any]], accumulate: int, sums: bool) -> list[Any]:
@@ -122,7 +120,6 @@ class Update:
             names = ", ".join(type(optimizer).__name__ for optimizer in self.optimizers if needs_closure(optimizer))
             raise FitError(f"{names} evaluates a batch several times in one step, so it cannot {what}")
         self.window = Window(accumulate, sums)
-        self.has_large = None
         self.norm = GradientNorm()
         self.lr = self.next_lr
         return given
