@@ -48,9 +48,10 @@ def test_stop_names_the_parameter_whose_gradient_is_bad() -> None:
         tiny_trainer(plugins=[on_backward_end]).fit(epochs=1)
 
 
+@pytest.mark.parametrize("features", [4, 2**14])
 @pytest.mark.parametrize("norm_is_wanted", [False, True])
-def test_gradients_that_are_large_and_finite_are_let_through(norm_is_wanted: bool) -> None:
-    """Their norm is infinite in float32."""
+def test_gradients_that_are_large_and_finite_are_let_through(norm_is_wanted: bool, features: int) -> None:
+    """Their norm is infinite in float32, and so is their sum."""
 
     @hookimpl
     def on_backward_end(trainer: Trainer) -> None:
@@ -62,7 +63,13 @@ def test_gradients_that_are_large_and_finite_are_let_through(norm_is_wanted: boo
         if norm_is_wanted:
             assert state.update.gradient_norm() == math.inf
 
-    trainer = tiny_trainer(plugins=[on_backward_end, on_step_start], optimizer=partial(torch.optim.SGD, lr=1e-38))
+    trainer = tiny_trainer(
+        model=nn.Linear(features, 3),
+        train_data=[(torch.randn(2, features), torch.tensor([0, 1]))],
+        val_data=None,
+        plugins=[on_backward_end, on_step_start],
+        optimizer=partial(torch.optim.SGD, lr=1e-38),
+    )
     trainer.fit(epochs=1)
     assert torch.isfinite(trainer.model.weight).all()
 
@@ -77,18 +84,20 @@ BAD = [float("nan"), float("inf"), -float("inf")]
     st.integers(0, 3),
     st.sampled_from(["as it is", "transposed", "expanded", "sparse"]),
     st.booleans(),
+    st.booleans(),
 )
 def test_one_number_tells_whether_all_is_finite(
-    dtypes: list[torch.dtype], bad: float | None, loss: float | None, at: int, kind: str, norm_is_wanted: bool
+    dtypes: list[torch.dtype], bad: float | None, loss: float | None, at: int, kind: str, norm_is_wanted: bool, large: bool
 ) -> None:
-    gradients = [torch.randn(3, 4, dtype=torch.float32).to(dtype) for dtype in dtypes]
+    shape = (2**14, 4) if large else (3, 4)
+    gradients = [torch.randn(shape, dtype=torch.float32).to(dtype) for dtype in dtypes]
     chosen = at % len(gradients)
     if bad is not None:
         gradients[chosen][2, 1] = bad
     if kind == "transposed":
         gradients = [gradient.t() for gradient in gradients]
     elif kind == "expanded":
-        gradients = [gradient[:, :, None].expand(3, 4, 2) for gradient in gradients]
+        gradients = [gradient[:, :, None].expand(*shape, 2) for gradient in gradients]
     elif kind == "sparse":
         gradients = [gradient.to_sparse() for gradient in gradients]
     before = [gradient.clone() for gradient in gradients]

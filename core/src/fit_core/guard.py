@@ -52,28 +52,29 @@ class Guard:
         gradients, loss = update.gradients(), state.loss
         if not gradients:
             return True
-        if gradients[0].is_cpu or self.policy == "skip":
-            good = None
-            if update.norm.is_wanted and gradients[0].is_cpu:
-                norm = update.norm.of_alike(gradients)
-                if norm is not None and math.isfinite(norm.item()) and (loss is None or math.isfinite(loss.item())):
-                    return True  # else it may be the norm alone that is too large
-            elif gradients[0].is_cpu:
-                values = gradients if loss is None else [*gradients, loss.data]  # to write to it leaves its graph as it is
-                try:
-                    torch._amp_foreach_non_finite_check_and_unscale_(values, self._found, ONE)
-                    good = self._found.item() == 0
-                except RuntimeError:  # some are sparse, complex or elsewhere, or elements of one share their memory
-                    self._found.zero_()
-            if math.isfinite(size_of(gradients, loss)) if good is None else good:
+        if not gradients[0].is_cpu:
+            if self.policy == "stop":
+                finite = torch.isfinite(size_of(gradients))
+                make_harmless(update, finite)
+                self._note(finite, f"update {update.name!r}, {state.where()}, step {update.steps + 1}")
                 return True
+        elif update.norm.is_wanted:
+            norm = update.norm.of_alike(gradients)
+            if norm is not None and math.isfinite(norm.item()) and (loss is None or math.isfinite(loss.item())):
+                return True  # else it may be the norm alone that is too large
+        else:
+            values = gradients if loss is None else [*gradients, loss.data]  # to write to it leaves its graph as it is
+            try:
+                torch._amp_foreach_non_finite_check_and_unscale_(values, self._found, ONE)
+                if not self._found.item():
+                    return True
+            except RuntimeError:  # some are sparse, complex or elsewhere, or elements of one share their memory
+                pass
             self._found.zero_()
-            bad = not math.isfinite(size_of(gradients)) or (bool(terms(state)) and not math.isfinite(loss.detach()))
-            return not bad or self._refuse(state, update, trainer.losses())  # the loss of a batch without weight may be anything
-        finite = torch.isfinite(size_of(gradients))
-        make_harmless(update, finite)
-        self._note(finite, f"update {update.name!r}, {state.where()}, step {update.steps + 1}")
-        return True
+        if math.isfinite(size_of(gradients, loss)):
+            return True
+        bad = not math.isfinite(size_of(gradients)) or (bool(terms(state)) and not math.isfinite(loss.detach()))
+        return not bad or self._refuse(state, update, trainer.losses())  # the loss of a batch without weight may be anything
 
     def reset(self) -> None:
         """Forget the flags of an earlier run."""
