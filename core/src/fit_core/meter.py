@@ -18,14 +18,14 @@ from fit_core.metric_list import PREFIXES, RESERVED, directions
 from fit_core.metrics import Metric
 from fit_core.state import State
 
-BLOCK_BYTES = 2**20
+BLOCK_BYTES = 2**18
 BLOCK_BATCHES = 256
 
 
 class Block:
     """Outputs and targets of several batches, joined before the metrics see them.
 
-    Copies, so that a buffer that a loader or a compiled model uses again does no harm; at most 1 MB of them.
+    Copies, so that a buffer that a loader or a compiled model uses again does no harm; at most 256 kB of them.
     """
 
     __slots__ = ("_batches", "_bytes", "_kind", "_size")
