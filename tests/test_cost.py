@@ -34,8 +34,9 @@ class LeaveAtThirdStep:
             raise Leave
 
 
+@pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "adam"])
-def test_three_steps_on_meta_read_nothing(optimizer: Any, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_three_steps_on_meta_read_nothing(optimizer: Any, accumulate: int, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """On the meta device there is nothing to read: any wait raises."""
     trainer = tiny_trainer(
         model=nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3)).to("meta"),
@@ -43,7 +44,8 @@ def test_three_steps_on_meta_read_nothing(optimizer: Any, tmp_path: Any, capsys:
         metrics=["accuracy"],
         plugins=[*PLUGINS, "clip", LeaveAtThirdStep()],
         run_dir=tmp_path,
-        train_data=tiny_batches(5),
+        train_data=tiny_batches(5 * accumulate),
+        accumulate=accumulate,
     )
     with pytest.raises(Leave):
         trainer.fit(epochs=1)
@@ -100,14 +102,15 @@ def test_reads_per_step_are_those_of_the_plain_loop_and_one_of_the_guard(
     ("plugins", "accumulate", "expected"),
     [
         ([], 1, 6),
-        ([], 3, 2),  # one of the guard for each step, none for a batch
-        (["mixed-precision", "clip"], 1, 2 + 5 * 3),  # on the CPU, where it is free: the norm in clip, and with the loss in the guard
-        (["mixed-precision", "clip"], 2, 2 + 2 * 3),
+        ([], 3, 2 + 6 * 2),  # of the guard for each step; what each batch of a window weighs, to scale it and to add it up
+        (["mixed-precision", "clip"], 1, 2 + 5 * 3),  # the norm in clip, and with the loss in the guard
+        (["mixed-precision", "clip"], 2, 2 + 2 * 3 + 6 * 2),
         (["grad-scaler"], 1, 12),  # it must know of each step whether it overflowed
-        (["grad-scaler"], 2, 6),
+        (["grad-scaler"], 2, 6 + 6 * 2),
     ],
 )
-def test_windows_scaling_and_clipping_read_no_more_than_they_must(plugins: list[Any], accumulate: int, expected: int) -> None:
+def test_windows_scaling_and_clipping_read_what_waits_for_nothing(plugins: list[Any], accumulate: int, expected: int) -> None:
+    """On the CPU; on meta they read nothing, see above."""
     counter = CountReads()
     watch = ReadsPerStep(counter)
     trainer = tiny_trainer(plugins=[*plugins, watch], accumulate=accumulate, train_data=tiny_batches(6, size=5), val_data=None)

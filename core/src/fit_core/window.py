@@ -49,7 +49,7 @@ class Window:
         """Return what `backward` is given for the batch in `state`."""
         if self.sums or (self.accumulate == 1 and not self.batches):
             return state.loss
-        weight = terms(state)
+        weight = weight_of(state)
         if self.nominal is None:
             self.nominal = self.accumulate * size(weight, state)
         return scaled(state.loss, weight, self.nominal)
@@ -67,13 +67,13 @@ class Window:
             raise FitError(
                 f"a window of {self.accumulate} batches needs gradients of trainer.backward(), which scales them; run_update made its own"
             )
-        self._total = self._total + wide(terms(state))
+        self._total = self._total + wide(weight_of(state))
 
     def stay_open(self, state: State) -> Weight | None:
         """Return by what the gradients must be multiplied, since a window of one batch turns out to go on."""
         if self.sums or self.accumulate > 1 or self.batches > 1:
             return None
-        weight = terms(state)
+        weight = weight_of(state)
         self.nominal = size(weight, state)
         self._total = wide(weight)
         return wide(weight) / self.nominal
@@ -106,6 +106,12 @@ class Window:
         self.skip = False
         self.nominal = None
         self._total = 0.0
+
+
+def weight_of(state: State) -> Weight:
+    """Return what the batch in `state` weighs: as a number where reading one waits for nothing."""
+    weight = terms(state)
+    return weight.item() if isinstance(weight, Tensor) and weight.is_cpu else weight
 
 
 def size(weight: Weight, state: State) -> float:
