@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from harness import interleaved, report
+from listeners import Hears, Tracker
 from torch import nn
 
 from fit_core import State, Trainer, hookimpl
@@ -25,22 +26,6 @@ from fit_core import State, Trainer, hookimpl
 STEPS = 3000
 GENERATOR = torch.Generator().manual_seed(0)
 BATCHES = [(torch.randn(8, 16, generator=GENERATOR), torch.randint(0, 4, (8,), generator=GENERATOR)) for _ in range(STEPS)]
-
-
-class Tracker:
-    """Hears numbers, and does nothing with them."""
-
-    @hookimpl
-    def on_log(self, entries: list[Any]) -> None:
-        """Do nothing."""
-
-
-class Silent:
-    """Hears each step."""
-
-    @hookimpl
-    def on_step_end(self, trainer: Trainer, state: State) -> None:
-        """Do nothing."""
 
 
 class Logs:
@@ -90,7 +75,7 @@ def main() -> None:
     shown = terminal()
     rows: dict[str, tuple[Any, Any]] = {
         "losses and rates, to a tracker": (partial(run, Tracker()), run),
-        "one number more at each step": (partial(run, Tracker(), Logs()), partial(run, Tracker(), Silent())),
+        "one number more at each step": (partial(run, Tracker(), Logs()), partial(run, Tracker(), Hears())),
         "step-log": (partial(run, "step-log"), run),
         "csv and jsonl": (partial(run, "csv", "jsonl"), run),
         "progress, in a pipe": (lambda: on(io.StringIO(), "progress"), run),

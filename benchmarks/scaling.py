@@ -13,36 +13,15 @@ from typing import Any
 
 import torch
 from harness import ratio, report
+from listeners import Hears, Idle
 from torch import Tensor, nn
 
-from fit_core import Trainer, hookimpl
+from fit_core import Trainer
 
 LOSS = nn.CrossEntropyLoss()
 SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
 GENERATOR = torch.Generator().manual_seed(0)
 BATCHES = [(torch.randn(32, 32, generator=GENERATOR), torch.randint(0, 4, (32,), generator=GENERATOR)) for _ in range(500)]
-
-
-class Idle:
-    """Hears no hook within a step."""
-
-    def __init__(self, number: int) -> None:
-        self.name = f"idle-{number}"
-
-    @hookimpl
-    def on_epoch_end(self) -> None:
-        """Do nothing."""
-
-
-class Hears:
-    """Hears one hook of each step."""
-
-    def __init__(self, number: int) -> None:
-        self.name = f"hears-{number}"
-
-    @hookimpl
-    def on_batch_end(self) -> None:
-        """Do nothing."""
 
 
 def correct(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from harness import ratio, report
+from listeners import Hears, Idle, Tracker
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
-from fit_core import State, Trainer, hookimpl
+from fit_core import Trainer
 
 STEPS = 3000
 LOSS = nn.CrossEntropyLoss()
@@ -68,33 +69,6 @@ def with_fit(**settings: Any) -> float:
         began = time.perf_counter()
         trainer.fit(BATCHES, epochs=1)
         return time.perf_counter() - began
-
-
-class Idle:
-    """Hears no hook within a step."""
-
-    def __init__(self, number: int) -> None:
-        self.name = f"idle-{number}"
-
-    @hookimpl
-    def on_epoch_end(self) -> None:
-        """Do nothing."""
-
-
-class Hears:
-    """Hears one hook of each step."""
-
-    @hookimpl
-    def on_step_end(self, state: State) -> None:
-        """Do nothing."""
-
-
-class Tracker:
-    """Hears numbers, so that losses and rates are logged."""
-
-    @hookimpl
-    def on_log(self, entries: list[Any]) -> None:
-        """Do nothing."""
 
 
 DUTIES: dict[str, dict[str, Any]] = {

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from harness import interleaved
+from listeners import Tracker
 from torch import nn
 
 from fit_core import State, Trainer, hookimpl
@@ -26,14 +27,6 @@ STEPS = 3000
 GENERATOR = torch.Generator().manual_seed(0)
 BATCHES = [(torch.randn(8, 16, generator=GENERATOR), torch.randint(0, 4, (8,), generator=GENERATOR)) for _ in range(STEPS)]
 PICTURES = torch.rand(64, 1, 28, 28, generator=GENERATOR)
-
-
-class Tracker:
-    """Hears numbers, and does nothing with them."""
-
-    @hookimpl
-    def on_log(self, entries: list[Any]) -> None:
-        """Do nothing."""
 
 
 class Shows:
