@@ -72,6 +72,28 @@ def test_a_gradient_that_has_changed_is_looked_at_again(change: str) -> None:
     assert all(not torch.equal(old, new) for old, new in zip(before.found, after.found, strict=True))
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("finite", ["stop", "off"])
+def test_finished_gradients_are_looked_at_again_although_their_version_is_the_same(finite: Any, accumulate: int) -> None:
+    """As those that torch's gradient scaler has divided by its scale."""
+
+    class Scales:
+        @hookimpl
+        def on_backward_end(self, state: State) -> None:
+            assert state.update is not None
+            state.update.gradient_norm()
+
+        @hookimpl
+        def finish_gradients(self, state: State) -> bool:
+            assert state.update is not None
+            torch._amp_foreach_non_finite_check_and_unscale_(state.update.gradients(), torch.zeros(()), torch.tensor(0.5))
+            return True
+
+    asks = Asks()
+    tiny_trainer(plugins=[Scales(), asks], finite=finite, accumulate=accumulate, train_data=tiny_batches(4)).fit(epochs=1)
+    assert len(asks.found) == 4 // accumulate
+
+
 @pytest.mark.parametrize("finite", ["stop", "skip", "off"])
 def test_it_is_computed_once_for_all_who_ask_and_for_the_guard(finite: Any) -> None:
     @hookimpl(specname="on_step_start")

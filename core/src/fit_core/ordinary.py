@@ -16,6 +16,7 @@ from fit_core.blame import blame, by_default, is_blamed
 from fit_core.guard import forget_flags
 from fit_core.optimizers import clear_gradients
 from fit_core.stepwise import maybe_step
+from fit_core.update import finished
 
 if TYPE_CHECKING:
     from fit_core.mean import WeightedMean
@@ -96,7 +97,7 @@ class Ordinary:
                 maybe_step(trainer, state)
             else:
                 window.batches = 1
-                good = not window.skip and (others.finish_gradients is None or others.finish_gradients(trainer, state))
+                good = not window.skip and (others.finish_gradients is None or finished(trainer, state, update))
                 if good and not window.skip and (guard.policy == "off" or guard.admits(state, update, trainer)):
                     progress.moment = "step"
                     if others.on_step_start:

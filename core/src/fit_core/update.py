@@ -77,7 +77,7 @@ def step(trainer: Trainer, state: State, update: Update) -> None:
 def admitted(trainer: Trainer, state: State, update: Update) -> bool:
     """Finish the gradients, and tell whether a step is made with them: `on_step_start` has been heard if so."""
     window, others = update.window, trainer.hooks.others
-    if window.skip or (others.finish_gradients and not others.finish_gradients(trainer, state)):
+    if window.skip or not finished(trainer, state, update):
         return False
     if window.skip:  # whoever finishes gradients may ask for it too
         return False
@@ -89,6 +89,16 @@ def admitted(trainer: Trainer, state: State, update: Update) -> bool:
     rate = update.optimizers[0].param_groups[0]["lr"]
     update.lr = rate if isinstance(rate, float) else update.next_lr
     return True
+
+
+def finished(trainer: Trainer, state: State, update: Update) -> bool:
+    """Let plugins finish the gradients; torch's gradient scaler, for one, does it without counting that they have changed."""
+    finish = trainer.hooks.others.finish_gradients
+    if finish is None:
+        return True
+    good: bool = finish(trainer, state)
+    update.norm.forget()
+    return good
 
 
 def count_step(trainer: Trainer, state: State, update: Update) -> None:
