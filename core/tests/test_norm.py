@@ -1,9 +1,9 @@
-"""The norm of gradients: computed once, and again when one of them has changed."""
+"""The norm of gradients: computed once, and again when somebody may have changed one of them."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -52,13 +52,16 @@ CHANGES: dict[str, Callable[[list[Tensor], list[nn.Parameter]], Any]] = {
     "together": lambda gradients, _: torch._foreach_mul_(gradients, 0.5),
     "clipped": lambda _, params: nn.utils.clip_grad_norm_(params, 1e-3),
     "detached": lambda gradients, _: gradients[0].detach().zero_(),
+    "behind torch's back": lambda gradients, _: gradients[0].data.clamp_(-1e-3, 1e-3),
     "new ones": new_ones,
     "one less": lambda _, params: setattr(params[0], "grad", None),
 }
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("is_wrapper", [False, True])
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_gradient_that_has_changed_is_looked_at_again(change: str) -> None:
+def test_gradients_that_another_plugin_has_changed_are_looked_at_again(change: str, is_wrapper: bool, accumulate: int) -> None:
     class Changes:
         @hookimpl
         def on_step_start(self, trainer: Trainer, state: State) -> None:
@@ -66,16 +69,39 @@ def test_a_gradient_that_has_changed_is_looked_at_again(change: str) -> None:
             params = list(trainer.model.parameters())
             CHANGES[change](state.update.gradients(), params)
 
+    class ChangesBeforeAll:
+        @hookimpl(wrapper=True)
+        def on_step_start(self, trainer: Trainer, state: State) -> Iterator[None]:
+            Changes().on_step_start(trainer, state)
+            return (yield)
+
     before, after = Asks(), AsksAgain()
-    tiny_trainer(plugins=[before, Changes(), after], train_data=tiny_batches(3)).fit(epochs=1)
-    assert len(before.found) == len(after.found) == 3
-    assert all(not torch.equal(old, new) for old, new in zip(before.found, after.found, strict=True))
+    changes = ChangesBeforeAll() if is_wrapper else Changes()
+    tiny_trainer(plugins=[before, changes, after], train_data=tiny_batches(6), accumulate=accumulate).fit(epochs=1)
+    assert len(before.found) == len(after.found) == 6 // accumulate
+    if not is_wrapper:
+        assert all(not torch.equal(old, new) for old, new in zip(before.found, after.found, strict=True))
+
+
+def test_gradients_that_one_has_changed_itself_are_looked_at_again() -> None:
+    class Clips:
+        @hookimpl
+        def on_step_start(self, trainer: Trainer, state: State) -> None:
+            assert state.update is not None
+            before = state.update.gradient_norm()
+            nn.utils.clip_grad_norm_(trainer.model.parameters(), 1e-3)
+            found.append((float(before), float(state.update.gradient_norm())))
+
+    found: list[tuple[float, float]] = []
+    tiny_trainer(plugins=[Clips()], train_data=tiny_batches(3)).fit(epochs=1)
+    assert len(found) == 3
+    assert all(before > 1e-2 and after == pytest.approx(1e-3, rel=1e-3) for before, after in found)
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("finite", ["stop", "off"])
-def test_finished_gradients_are_looked_at_again_although_their_version_is_the_same(finite: Any, accumulate: int) -> None:
-    """As those that torch's gradient scaler has divided by its scale."""
+def test_finished_gradients_are_looked_at_again(finite: Any, accumulate: int) -> None:
+    """As those that torch's gradient scaler has divided by its scale, without counting that."""
 
     class Scales:
         @hookimpl
@@ -94,21 +120,23 @@ def test_finished_gradients_are_looked_at_again_although_their_version_is_the_sa
     assert len(asks.found) == 4 // accumulate
 
 
-@pytest.mark.parametrize("finite", ["stop", "skip", "off"])
+@pytest.mark.parametrize("finite", ["stop", "skip"])
 def test_it_is_computed_once_for_all_who_ask_and_for_the_guard(finite: Any) -> None:
-    @hookimpl(specname="on_step_start")
-    def one(state: State) -> None:
-        assert state.update is not None
-        state.update.gradient_norm()
+    class Reads:
+        passive = True
 
-    @hookimpl(specname="on_step_start")
-    def other(state: State) -> None:
-        assert state.update is not None
-        state.update.gradient_norm()
+        @hookimpl
+        def on_step_start(self, state: State) -> None:
+            assert state.update is not None
+            state.update.gradient_norm()
+
+    class Changes(Reads):
+        passive = False
 
     with CountNorms() as norms:
-        tiny_trainer(plugins=[one, other], finite=finite, train_data=tiny_batches(4), val_data=None).fit(epochs=1)
-    assert norms.count == 4 * 2, "of each gradient, and of their norms"
+        tiny_trainer(plugins=[Reads(), Changes()], finite=finite, train_data=tiny_batches(4), val_data=None).fit(epochs=1)
+    first = 2 * 2  # by the guard, another look, without a norm; then by both
+    assert norms.count == first + 3 * 2, "of each gradient, and of their norms"
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -59,7 +59,7 @@ class Guard:
                 self._note(finite, f"update {update.name!r}, {state.where()}, step {update.steps + 1}")
                 return True
         elif update.norm.is_wanted:
-            norm = update.norm.of_alike(gradients)
+            norm = update.norm.keep(gradients)
             if norm is not None and math.isfinite(norm.item()) and (loss is None or math.isfinite(loss.item())):
                 return True  # else it may be the norm alone that is too large
         else:

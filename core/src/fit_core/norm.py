@@ -1,4 +1,4 @@
-"""The norm of an update's gradients, computed once for all who look at it."""
+"""The norm of an update's gradients, computed once for the guard and for those who ask for it when a step begins."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ version_of = attrgetter("_version")
 
 
 class GradientNorm:
-    """The Euclidean norm of gradients, kept as long as nobody changes one of them.
+    """The Euclidean norm of gradients: the guard's, from its look on until somebody may have changed them.
 
-    What changes a gradient is seen by its version counter, as autograd sees it.
+    The plan forgets it after each implementation of `on_step_start` that may change gradients. What one changes and asks for in
+    the same breath is seen by the version counters, as autograd sees it.
 
     Attributes:
         is_wanted: whether anybody has asked for it in this call of `fit`: the guard looks at it then, instead of at the gradients.
@@ -31,22 +32,23 @@ class GradientNorm:
 
     def forget(self) -> None:
         """Keep nothing, not even the gradients."""
+        self._norm: Tensor | None = None
         self._gradients: list[Tensor] = []
         self._versions: list[int] = []
-        self._norm: Tensor | None = None
+
+    def keep(self, gradients: list[Tensor]) -> Tensor | None:
+        """Compute the norm of all gradients together, and keep it; None if they are not alike."""
+        self.forget()
+        if are_alike(gradients):
+            self._norm, self._gradients = _norm_of_alike(gradients, 2.0), gradients
+            self._versions = list(map(version_of, gradients))
+        return self._norm
 
     def of(self, gradients: list[Tensor]) -> Tensor:
-        """Return the norm of all gradients together, a tensor without dimensions."""
-        norm = self.of_alike(gradients)
-        return get_total_norm(gradients) if norm is None else norm
-
-    def of_alike(self, gradients: list[Tensor]) -> Tensor | None:
-        """Return the norm of gradients that are alike; None if they are not."""
-        versions = list(map(version_of, gradients))
-        if versions != self._versions or not all(map(is_, gradients, self._gradients)):
-            if not are_alike(gradients):
-                return None
-            self._norm, self._gradients, self._versions = _norm_of_alike(gradients, 2.0), gradients, versions
+        """Return what is kept of these gradients, else compute it: a tensor without dimensions."""
+        self.is_wanted = True
+        if self._norm is None or list(map(version_of, gradients)) != self._versions or not all(map(is_, gradients, self._gradients)):
+            return norm_of(gradients, 2.0)
         return self._norm
 
 

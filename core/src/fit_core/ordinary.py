@@ -16,7 +16,6 @@ from fit_core.blame import blame, by_default, is_blamed
 from fit_core.guard import forget_flags
 from fit_core.optimizers import clear_gradients
 from fit_core.stepwise import maybe_step
-from fit_core.update import finished
 
 if TYPE_CHECKING:
     from fit_core.mean import WeightedMean
@@ -97,11 +96,12 @@ class Ordinary:
                 maybe_step(trainer, state)
             else:
                 window.batches = 1
-                good = not window.skip and (others.finish_gradients is None or finished(trainer, state, update))
+                good = not window.skip and (others.finish_gradients is None or others.finish_gradients(trainer, state))
                 if good and not window.skip and (guard.policy == "off" or guard.admits(state, update, trainer)):
                     progress.moment = "step"
                     if others.on_step_start:
                         others.on_step_start(trainer, state)
+                        update.norm.forget()
                     rate = update.optimizers[0].param_groups[0]["lr"]
                     update.lr = rate if isinstance(rate, float) else update.next_lr
                     at_work = "optimizer_step"
@@ -125,8 +125,6 @@ class Ordinary:
                 else:
                     clear_gradients(update.optimizers)
                 window.batches, window.skip = 0, False
-                if update.norm.is_wanted:
-                    update.norm.forget()
         except BaseException as error:
             if not is_blamed(error):
                 stages.note_values(at_work, error, state)

@@ -52,6 +52,10 @@ RESULTS: dict[str, tuple[str, str]] = {
 """What a stage must return: the condition in the generated source, and how an error names it."""
 
 
+AFTER = {"on_step_start": "state.update.norm.forget()"}
+"""What the plan of a hook does after each implementation that may change something, and is not the last one."""
+
+
 @dataclass(frozen=True, eq=False)
 class Actor:
     """One implementation of one hook, as the plan calls it."""
@@ -193,6 +197,8 @@ def _innermost(plan: HookPlan, acting: list[tuple[Actor, Call]], checked: bool) 
         names |= {f"actor{i}_": actor, f"call{i}_": call, **gates}
         conditions = ["result_ is None"] * (i > 0 and plan.kind != "notice") + due
         calling = [*opened, f"result_ = call{i}_({', '.join(actor.arguments)})"]
+        if plan.name in AFTER and not actor.member.is_passive and i + 1 < len(acting):
+            calling.append(AFTER[plan.name])
         lines += [f"actor_ = actor{i}_", *_under(conditions, calling)]
     if acting:
         lines = ["try:", *_indented(lines), "except BaseException as error_:", "    raise blame_(error_, actor_.place, state)"]
@@ -205,6 +211,7 @@ def _around(plan: HookPlan, actor: Actor, enter: Call, inner: Call, checked: boo
     due, opened, gates = _gates(actor, 0)
     lines = [
         f"generator_ = start_(enter_, ({''.join(name + ', ' for name in actor.arguments)}), actor_, state)",
+        *([AFTER[plan.name]] if plan.name in AFTER and not actor.member.is_passive else ()),
         "try:",
         f"    result_ = {call_inner}",
         "except BaseException as error_:",

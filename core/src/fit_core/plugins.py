@@ -51,6 +51,11 @@ class Member:
     def __str__(self) -> str:
         return f"plugin {self.name!r} ({self.distribution})"
 
+    @property
+    def is_passive(self) -> bool:
+        """Whether it changes nothing in training: a metric, or a plugin that says `passive = True`."""
+        return self.is_metric or getattr(self.plugin, "passive", False)
+
     def gates(self, hook: str, function: Callable[..., Any], delayed: bool) -> tuple[Gate, ...]:
         """Return the gates of a hook implementation; the same ones however often the plan is built.
 

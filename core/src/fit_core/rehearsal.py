@@ -62,7 +62,7 @@ def check_repeatable(data: Any) -> None:
 
 def participants(trainer: Trainer, without: Sequence[Any]) -> list[Member]:
     """Return the plugins that take part: all but those that keep records, and some others."""
-    active = [member for member in trainer.members if not (member.is_metric or getattr(member.plugin, "passive", False))]
+    active = [member for member in trainer.members if not member.is_passive]
     return [member for member in active if all(member.plugin is not other for other in without)]
 
 

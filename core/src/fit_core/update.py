@@ -77,7 +77,7 @@ def step(trainer: Trainer, state: State, update: Update) -> None:
 def admitted(trainer: Trainer, state: State, update: Update) -> bool:
     """Finish the gradients, and tell whether a step is made with them: `on_step_start` has been heard if so."""
     window, others = update.window, trainer.hooks.others
-    if window.skip or not finished(trainer, state, update):
+    if window.skip or (others.finish_gradients and not others.finish_gradients(trainer, state)):
         return False
     if window.skip:  # whoever finishes gradients may ask for it too
         return False
@@ -86,19 +86,10 @@ def admitted(trainer: Trainer, state: State, update: Update) -> bool:
     state._progress.moment = "step"
     if others.on_step_start:
         others.on_step_start(trainer, state)
+        update.norm.forget()
     rate = update.optimizers[0].param_groups[0]["lr"]
     update.lr = rate if isinstance(rate, float) else update.next_lr
     return True
-
-
-def finished(trainer: Trainer, state: State, update: Update) -> bool:
-    """Let plugins finish the gradients; torch's gradient scaler, for one, does it without counting that they have changed."""
-    finish = trainer.hooks.others.finish_gradients
-    if finish is None:
-        return True
-    good: bool = finish(trainer, state)
-    update.norm.forget()
-    return good
 
 
 def count_step(trainer: Trainer, state: State, update: Update) -> None:
@@ -117,7 +108,6 @@ def forget_gradients(trainer: Trainer, state: State, update: Update) -> None:
     """Clear gradients after a step or a skipped one, and begin a new window."""
     (trainer.hooks.others.zero_grad or stages.zero_grad)(trainer, state)
     update.window.clear()
-    update.norm.forget()
 
 
 def active(state: State) -> Update:

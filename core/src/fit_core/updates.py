@@ -45,7 +45,7 @@ class Update:
         steps_total: an estimate of `steps` at the end of this call of `fit`; None if unknown.
         lr: the learning rate of the last step, of the first parameter group; before it, of the next.
         window: the batches whose gradients are added up for the next step.
-        norm: of its gradients, if anybody has asked for it.
+        norm: of its gradients.
         has_own_zero_grad: whether an optimizer clears its gradients in a way of its own.
         needs_closure: whether its optimizer's `step` evaluates the batch itself, as LBFGS does.
         shares_forward: whether the model is called once for all updates.
@@ -184,10 +184,9 @@ class Update:
     def gradient_norm(self) -> Tensor:
         """Return the Euclidean norm of all gradients together, a tensor without dimensions, as torch's `get_total_norm` does.
 
-        It is computed once, and again only if a gradient has changed since: in a way that torch counts, which `.data` is not. On the CPU
-        the look at gradients before a step (`finite`) is one at this norm as soon as anybody asks for it.
+        On the CPU the look at gradients before a step (`finite`) is one at this norm as soon as anybody asks for it, and those who ask in
+        `on_step_start`, with nobody before them who may change gradients, are given what it has computed.
         """
-        self.norm.is_wanted = True
         return self.norm.of(self.gradients())
 
     def multiply_gradients(self, factor: float | Tensor) -> None:
