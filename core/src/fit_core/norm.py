@@ -38,10 +38,11 @@ class GradientNorm:
 
     def keep(self, gradients: list[Tensor]) -> Tensor | None:
         """Compute the norm of all gradients together, and keep it; None if they are not alike."""
-        self.forget()
-        if are_alike(gradients):
-            self._norm, self._gradients = _norm_of_alike(gradients, 2.0), gradients
-            self._versions = list(map(version_of, gradients))
+        if not are_alike(gradients):
+            self.forget()
+            return None
+        self._norm, self._gradients = _norm_of_alike(gradients, 2.0), gradients
+        self._versions = list(map(version_of, gradients))
         return self._norm
 
     def of(self, gradients: list[Tensor]) -> Tensor:
