@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fit_core import State, Trainer, hookimpl
 from fit_core.testing import tiny_batches, tiny_trainer
+from fit_optim import Clip
 
 OPTIMIZERS = [partial(torch.optim.SGD, lr=0.1, momentum=0.9), partial(torch.optim.Adam, lr=0.01)]
 
@@ -202,6 +203,10 @@ def fits_calls(**changes: Any) -> Counter[str]:
 
 BARE = {"fetched", "Ordinary.train", "Criterion.__call__", "clear_gradients", "WeightedMean.add_loss", "State.clear_batch"}
 GUARD = {"Guard.admits", "Update.gradients"}
+NORM = {"GradientNorm.keep", "are_alike", "_norm_of_alike", "GradientNorm.forget"}  # instead of the guard's own look
+CLIP = {"Clip.on_step_start", "Update.gradients", "GradientNorm.of", "clip_with_norm_", "Trainer.log"}
+SCHEDULE = {"Scheduled.on_step_end", "Scheduled._advance", "GroupSlot.seen", "GroupSlot.set"}
+LINE = {"Course.go_to", "Course.at", "Multiples.at", "cosine.<locals>.<lambda>"}
 
 
 @pytest.mark.parametrize(
@@ -211,8 +216,10 @@ GUARD = {"Guard.admits", "Update.gradients"}
         ({}, Counter(BARE | GUARD)),
         ({"plugins": [Idle(f"idle-{i}") for i in range(20)]}, Counter(BARE | GUARD)),
         ({"metrics": ["accuracy"]}, Counter(BARE | GUARD | {"Meter.add", "Block.offer"})),
+        ({"plugins": [Clip(norm=100.0)]}, Counter(BARE | GUARD) + Counter(NORM) + Counter(CLIP)),
+        ({"plugins": ["lr"]}, Counter(BARE | GUARD | SCHEDULE | LINE)),
     ],
-    ids=["off", "default", "20 idle plugins", "accuracy"],
+    ids=["off", "default", "20 idle plugins", "accuracy", "clip", "lr"],
 )
 def test_calls_of_a_step(changes: dict[str, Any], expected: Counter[str]) -> None:
     """Each call takes about half a microsecond: one more must be worth it."""

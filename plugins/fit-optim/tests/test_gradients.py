@@ -160,8 +160,9 @@ def test_clipping_is_torchs(shapes: list[tuple[int, int]], dtype: torch.dtype, n
     def clip(params: list[torch.Tensor], limit: float, norm_type: float) -> torch.Tensor:
         update = Update("main", torch.optim.SGD(params, lr=0.1))
         update.build(list, accumulate=1, sums=False)
-        total = norm_of(update.gradients(), norm_type)
-        clip_with_norm_(update, limit, total)
+        gradients = update.gradients()
+        total = norm_of(gradients, norm_type)
+        clip_with_norm_(update, gradients, limit, total)
         return total
 
     def outcome(clip: Any) -> Any:

@@ -39,8 +39,9 @@ class Clip:
         assert state.update is not None
         update = state.update
         if self.norm is not None:
-            norm = update.gradient_norm() if self.norm_type == 2 else norm_of(update.gradients(), self.norm_type)
-            clip_with_norm_(update, self.norm, norm)
+            gradients = update.gradients()
+            norm = update.norm.of(gradients) if self.norm_type == 2 else norm_of(gradients, self.norm_type)
+            clip_with_norm_(update, gradients, self.norm, norm)
             if self.log:
                 name = "grad_norm" if len(state.updates) == 1 else f"{update.name}_grad_norm"
                 trainer.log({name: norm})

@@ -23,17 +23,17 @@ def add_noise_(gradient: Tensor, scale: float, generator: Generator) -> None:
     values.add_(torch.randn(values.shape, generator=generator, dtype=values.dtype, device=values.device), alpha=scale)
 
 
-def clip_with_norm_(update: Update, limit: float, norm: Tensor) -> None:
+def clip_with_norm_(update: Update, gradients: list[Tensor], limit: float, norm: Tensor) -> None:
     """Do what torch's `clip_grads_with_norm_` does to the gradients of an update, to the bit, with fewer calls.
 
     Args:
         update: whose gradients are clipped.
+        gradients: all it has.
         limit: of the norm of all gradients together.
         norm: what it is, a tensor without dimensions.
     """
     if norm.is_cpu and norm.item() + 1e-6 < 0.97 * limit:  # the factor is 1 then, rounded in any dtype
         return
-    gradients = update.gradients()
     if are_alike(gradients):
         torch._foreach_mul_(gradients, (norm + 1e-6).reciprocal_().mul_(limit).clamp_(max=1.0))
     else:

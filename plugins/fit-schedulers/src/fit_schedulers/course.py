@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
+from operator import mul
 from typing import Any, Protocol
 
 from fit_schedulers.schedules import Schedule, warm_up
@@ -32,8 +34,7 @@ class Multiples:
 
     def at(self, step: int) -> list[float]:
         """Return a value for each place."""
-        factor = self.schedule(step)
-        return [base * factor for base in self.bases]
+        return list(map(mul, self.bases, repeat(self.schedule(step))))
 
 
 class Course:
