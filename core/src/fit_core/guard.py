@@ -61,7 +61,8 @@ class Guard:
         elif update.norm.is_wanted:
             norm = update.norm.keep(gradients)
             if norm is not None and math.isfinite(norm.item()) and (loss is None or math.isfinite(loss.item())):
-                return True  # else it may be the norm alone that is too large
+                return True
+            update.norm.forget()  # it may be the norm alone that is too large
         else:
             values = gradients if loss is None else [*gradients, loss.data]  # to write to it leaves its graph as it is
             try:

@@ -375,7 +375,7 @@ def finish_gradients(trainer: Trainer, state: State) -> bool:
 
 @notice
 def on_step_start(trainer: Trainer, state: State) -> None:
-    """Clip gradients, log their norms: they are final, and finite unless the guard is off.
+    """Clip gradients, log their norm (`state.update.gradient_norm()`): they are final, and finite unless the guard is off.
 
     Not called for a step that is skipped.
 

@@ -209,15 +209,17 @@ def _around(plan: HookPlan, actor: Actor, enter: Call, inner: Call, checked: boo
     """Call the inner function between the two halves of a wrapper."""
     call_inner = f"inner_({', '.join(plan.arguments)})"
     due, opened, gates = _gates(actor, 0)
+    after = [AFTER[plan.name]] if plan.name in AFTER and not actor.member.is_passive else []
     lines = [
         f"generator_ = start_(enter_, ({''.join(name + ', ' for name in actor.arguments)}), actor_, state)",
-        *([AFTER[plan.name]] if plan.name in AFTER and not actor.member.is_passive else ()),
+        *after,
         "try:",
         f"    result_ = {call_inner}",
         "except BaseException as error_:",
         "    result_ = finish_(generator_, generator_.throw, error_, actor_, state)",
         "else:",
         "    result_ = finish_(generator_, generator_.send, result_, actor_, state)",
+        *after,
     ]
     if due:
         asking = [

@@ -86,6 +86,7 @@ def admitted(trainer: Trainer, state: State, update: Update) -> bool:
     state._progress.moment = "step"
     if others.on_step_start:
         others.on_step_start(trainer, state)
+    if update.norm.is_wanted:
         update.norm.forget()
     rate = update.optimizers[0].param_groups[0]["lr"]
     update.lr = rate if isinstance(rate, float) else update.next_lr
