@@ -118,6 +118,23 @@ def test_one_number_tells_whether_all_is_finite(
         assert torch.equal(mine.to_dense().nan_to_num(7.0), old.to_dense().nan_to_num(7.0)), "they are as they were"
 
 
+@pytest.mark.parametrize("norm_is_wanted", [False, True])
+@pytest.mark.parametrize("bad", [None, *BAD])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_gradients_without_elements_are_good(device: str, bad: float | None, norm_is_wanted: bool) -> None:
+    """An empty parameter, and an embedding of which nothing was looked up."""
+    empty, wide, sparse = torch.zeros(0), torch.zeros(3, dtype=torch.float64), torch.zeros(4, 2)
+    params = [nn.Parameter(each.to(device)) for each in (empty, wide, sparse)]
+    params[0].grad, params[1].grad = torch.zeros_like(params[0]), torch.zeros_like(params[1])
+    params[2].grad = sparse.to_sparse(1) if device == "cpu" else None
+    if bad is not None:
+        params[1].grad[1] = bad
+    trainer = tiny_trainer()
+    guard, update = Guard("skip" if device == "cpu" else "stop"), update_with(torch.optim.SGD(params, lr=0.1), steps=0)
+    update.norm.is_wanted = norm_is_wanted
+    assert guard.admits(trainer.current_state(), update, trainer) is (bad is None or device == "meta")
+
+
 def test_skip_equals_a_run_without_the_batch() -> None:
     trainer, clean = tiny_trainer(train_data=spoilt(float("nan")), finite="skip"), tiny_trainer()
     with record_hooks(trainer) as calls:

@@ -18,6 +18,7 @@ from fit_core import FitError, StateKey, Trainer, hookimpl
 from fit_core.criterion import Criterion, terms
 from fit_core.entrypoints import Catalog
 from fit_core.mean import WeightedMean
+from fit_core.meter import Block
 from fit_core.metric_list import MetricList, higher_is_better
 from fit_core.metrics import Accuracy, FunctionMetric
 from fit_core.state import Progress, State
@@ -204,6 +205,19 @@ def test_metrics_see_neither_gradients_nor_graphs() -> None:
 
     big = [(torch.randn(300, 1000), torch.zeros(300, dtype=torch.int64))]  # more than a block holds
     tiny_trainer(model=nn.Linear(1000, 1000), metrics=[watch], train_data=big, val_data=None).fit(epochs=1)
+
+
+def test_a_block_is_taken_up_whole_however_much_one_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    block, other = Block(), Block()
+    assert all(block.offer(torch.randn(64, 10), torch.full((64,), i)) for i in range(20))
+    monkeypatch.setattr("fit_core.meter.BLOCK_BYTES", 1000)
+    other.load_state_dict(block.state_dict())
+    assert not other.offer(torch.randn(64, 10), torch.zeros(64, dtype=torch.long))
+    before, after = block.take(), other.take()
+    assert before is not None
+    assert after is not None
+    assert all(map(torch.equal, before[:2], after[:2]))
+    assert len(after[1]) == 20 * 64
 
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

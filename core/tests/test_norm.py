@@ -83,6 +83,55 @@ def test_gradients_that_another_plugin_has_changed_are_looked_at_again(change: s
         assert all(not torch.equal(old, new) for old, new in zip(before.found, after.found, strict=True))
 
 
+def test_a_passive_wrapper_sees_what_others_have_made_of_the_gradients() -> None:
+    class Clamps:
+        @hookimpl
+        def on_step_start(self, trainer: Trainer) -> None:
+            for p in trainer.model.parameters():
+                p.grad.data.clamp_(-1e-3, 1e-3)
+
+    class Looks(Asks):
+        passive = True
+
+        @hookimpl(wrapper=True)
+        def on_step_start(self, state: State) -> Iterator[None]:
+            yield
+            Asks.on_step_start(self, state)
+
+    looks = Looks()
+    tiny_trainer(plugins=[looks, Clamps()], train_data=tiny_batches(3)).fit(epochs=1)
+    assert len(looks.found) == 3
+    assert max(looks.found) < 1e-2
+
+
+def test_who_writes_to_the_norm_writes_to_their_own() -> None:
+    class Logs:
+        passive = True
+
+        @hookimpl
+        def on_step_start(self, state: State) -> None:
+            assert state.update is not None
+            state.update.gradient_norm().mul_(1e6)
+
+    asks = Asks()
+    tiny_trainer(plugins=[Logs(), asks], train_data=tiny_batches(3)).fit(epochs=1)
+    assert len(asks.found) == 3
+
+
+def test_gradients_without_version_counters_are_looked_at_each_time() -> None:
+    class Inference:
+        @hookimpl
+        def backward(self, trainer: Trainer) -> bool:
+            with torch.inference_mode():
+                for p in trainer.model.parameters():
+                    p.grad = torch.ones_like(p)
+            return True
+
+    asks = Asks()
+    tiny_trainer(plugins=[Inference(), asks], train_data=tiny_batches(3)).fit(epochs=1)
+    assert asks.found == [15**0.5] * 3
+
+
 def test_gradients_that_one_has_changed_itself_are_looked_at_again() -> None:
     class Clips:
         @hookimpl

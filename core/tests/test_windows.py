@@ -336,6 +336,24 @@ def test_the_figures_of_the_page(samples: int, sizes: list[int], accumulate: int
     assert found == pytest.approx(true, rel=1e-6)
 
 
+def test_a_window_that_begins_lightly_does_not_overflow_in_half_precision() -> None:
+    """Of the first batch all targets but one are ignored: scaled by its weight, the second one's loss would be 4000 times as large."""
+
+    def batch(counted: int) -> tuple[Tensor, Tensor]:
+        targets = torch.zeros(4000, dtype=torch.long)
+        targets[counted:] = -100
+        return torch.full((4000, 2), 100.0).half(), targets
+
+    model = nn.Linear(2, 2).half()
+    for p in model.parameters():
+        nn.init.zeros_(p)
+    optimizer = partial(torch.optim.SGD, lr=1e-3)
+    trainer = Trainer(model, nn.CrossEntropyLoss(), optimizer, accumulate=2, train_data=[batch(1), batch(4000)], quiet=True)
+    assert trainer.fit(epochs=1)
+    assert trainer.current_state().step == 1
+    assert bool((model.bias != 0).all())
+
+
 def test_a_replaced_update_may_clear_gradients_without_losing_count() -> None:
     """As one does that looks at the loss twice, and keeps what it wants of the first look."""
 

@@ -42,8 +42,8 @@ class Guard:
     def admits(self, state: State, update: Update, trainer: Trainer) -> bool:
         """Tell whether the step may be made with the gradients there are.
 
-        On the CPU it is one call for all of them: that of torch's gradient scaler, which multiplies them by 1 at most. Or none, where
-        somebody wants to know their norm.
+        On the CPU it is one call for all of them: that of torch's gradient scaler, which multiplies them by 1 at most. Or it is their
+        norm, where somebody wants to know that.
 
         Raises:
             TrainingError: the policy is "stop" and a gradient of this step (on an accelerator: of an earlier one) is
@@ -58,12 +58,10 @@ class Guard:
                 make_harmless(update, finite)
                 self._note(finite, f"update {update.name!r}, {state.where()}, step {update.steps + 1}")
                 return True
-        elif update.norm.is_wanted:
-            norm = update.norm.keep(gradients)
-            if norm is not None and math.isfinite(norm.item()) and (loss is None or math.isfinite(loss.item())):
-                return True
-            update.norm.forget()  # it may be the norm alone that is too large
         else:
+            norm = update.norm.keep(gradients) if update.norm.is_wanted else None
+            if norm is not None and math.isfinite(norm.item()) and (loss is None or math.isfinite(abs(loss.item()))):
+                return True  # else it may be the norm alone that is too large
             values = gradients if loss is None else [*gradients, loss.data]  # to write to it leaves its graph as it is
             try:
                 torch._amp_foreach_non_finite_check_and_unscale_(values, self._found, ONE)
@@ -74,6 +72,7 @@ class Guard:
             self._found.zero_()
         if math.isfinite(size_of(gradients, loss)):
             return True
+        update.norm.forget()
         bad = not math.isfinite(size_of(gradients)) or (bool(terms(state)) and not math.isfinite(loss.detach()))
         return not bad or self._refuse(state, update, trainer.losses())  # the loss of a batch without weight may be anything
 
@@ -147,8 +146,8 @@ def size_of(gradients: list[Tensor], loss: Tensor | None = None) -> Tensor:
 
     Half precision becomes float32, mixed precisions the widest; of sparse gradients it is the values; several devices meet on the first.
     """
-    values = [torch.view_as_real(value) if value.is_complex() else value for value in map(values_of, gradients)]
-    largest = list(torch._foreach_norm(values, math.inf))
+    values = [torch.view_as_real(value) if value.is_complex() else value for value in map(values_of, gradients) if value.numel()]
+    largest = list(torch._foreach_norm(values, math.inf)) if values else [torch.zeros((), device=gradients[0].device)]
     if loss is not None:
         largest.append(loss.detach().reshape(()).abs())
     dtypes = {each.dtype for each in largest}

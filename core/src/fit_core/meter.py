@@ -63,9 +63,8 @@ class Block:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up what `state_dict` returned."""
-        self.take()
-        for outputs, targets in state["batches"]:
-            self.offer(outputs, targets)
+        self._batches = [(outputs, targets) for outputs, targets in state["batches"]]
+        self._kind, self._bytes = (), sum(outputs.nbytes + targets.nbytes for outputs, targets in self._batches)
 
     def take(self) -> tuple[Tensor, Tensor, list[int]] | None:
         """Return all batches as one, and the samples of each; forget them."""

@@ -37,8 +37,8 @@ class GradientNorm:
         self._versions: list[int] = []
 
     def keep(self, gradients: list[Tensor]) -> Tensor | None:
-        """Compute the norm of all gradients together, and keep it; None if they are not alike."""
-        if not are_alike(gradients):
+        """Compute the norm of all gradients together, and keep it; None if they are not alike, or have no version counters."""
+        if not are_alike(gradients) or any(map(Tensor.is_inference, gradients)):
             self.forget()
             return None
         self._norm, self._gradients = _norm_of_alike(gradients, 2.0), gradients
@@ -46,11 +46,12 @@ class GradientNorm:
         return self._norm
 
     def of(self, gradients: list[Tensor]) -> Tensor:
-        """Return what is kept of these gradients, else compute it: a tensor without dimensions."""
+        """Return what is kept of these gradients, else compute it: a tensor without dimensions, not to be written to."""
         self.is_wanted = True
-        if self._norm is None or list(map(version_of, gradients)) != self._versions or not all(map(is_, gradients, self._gradients)):
-            return norm_of(gradients, 2.0)
-        return self._norm
+        is_kept = self._norm is not None and len(gradients) == len(self._gradients) and all(map(is_, gradients, self._gradients))
+        if self._norm is not None and is_kept and list(map(version_of, gradients)) == self._versions:
+            return self._norm
+        return norm_of(gradients, 2.0)
 
 
 def norm_of(gradients: list[Tensor], norm_type: float) -> Tensor:

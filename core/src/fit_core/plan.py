@@ -53,7 +53,7 @@ RESULTS: dict[str, tuple[str, str]] = {
 
 
 AFTER = {"on_step_start": "state.update.norm.forget()"}
-"""What the plan of a hook does after each implementation that may change something, and is not the last one."""
+"""What the plan of a hook does after each implementation that may change something, but for the very last one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +197,8 @@ def _innermost(plan: HookPlan, acting: list[tuple[Actor, Call]], checked: bool) 
         names |= {f"actor{i}_": actor, f"call{i}_": call, **gates}
         conditions = ["result_ is None"] * (i > 0 and plan.kind != "notice") + due
         calling = [*opened, f"result_ = call{i}_({', '.join(actor.arguments)})"]
-        if plan.name in AFTER and not actor.member.is_passive and i + 1 < len(acting):
+        is_last = i + 1 == len(acting) == len(plan.actors)  # nor is a wrapper to go on after it
+        if plan.name in AFTER and not actor.member.is_passive and not is_last:
             calling.append(AFTER[plan.name])
         lines += [f"actor_ = actor{i}_", *_under(conditions, calling)]
     if acting:

@@ -187,7 +187,7 @@ class Update:
         On the CPU the look at gradients before a step (`finite`) is one at this norm as soon as anybody asks for it, and those who ask in
         `on_step_start`, with nobody before them who may change gradients, are given what it has computed.
         """
-        return self.norm.of(self.gradients())
+        return self.norm.of(self.gradients()).clone()  # so that it can be written to
 
     def multiply_gradients(self, factor: float | Tensor) -> None:
         """Multiply every gradient by a number, or by a tensor without dimensions."""

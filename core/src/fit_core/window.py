@@ -51,7 +51,7 @@ class Window:
             return state.loss
         weight = weight_of(state)
         if self.nominal is None:
-            self.nominal = self.accumulate * size(weight, state)
+            self.nominal = self.accumulate * size(terms(state), state)
         return scaled(state.loss, weight, self.nominal)
 
     def add(self, state: State) -> None:
@@ -74,7 +74,7 @@ class Window:
         if self.sums or self.accumulate > 1 or self.batches > 1:
             return None
         weight = weight_of(state)
-        self.nominal = size(weight, state)
+        self.nominal = size(terms(state), state)
         self._total = wide(weight)
         return wide(weight) / self.nominal
 

@@ -170,6 +170,10 @@ def test_the_row_has_the_rate_of_the_last_step(tiny_trainer: TinyTrainer) -> Non
         ({"schedule": "one-cycle", "rise": 1.0}, "rise of 'one-cycle' must be between 0 and 1, not 1"),
         ({"schedule": "cosine end=-1"}, "end of 'cosine' must be a number from 0 up, not -1"),
         ({"schedule": ["constant 5 epochs", "StepLR"]}, "no schedule 'StepLR' .*; for several schedulers of torch pass a SequentialLR"),
+        (
+            {"schedule": "StepLR step_size=2"},
+            "StepLR is a scheduler of torch: give its options beside it, as in lr:schedule=StepLR,step_size=2",
+        ),
         ({"schedule": "constant 10 steps", "every": "epoch"}, "with every=epoch phases are counted in epochs"),
     ],
 )

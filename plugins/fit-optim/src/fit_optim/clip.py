@@ -41,7 +41,7 @@ class Clip:
         if self.norm is not None:
             gradients = update.gradients()
             norm = update.norm.of(gradients) if self.norm_type == 2 else norm_of(gradients, self.norm_type)
-            clip_with_norm_(update, gradients, self.norm, norm)
+            clip_with_norm_(gradients, self.norm, norm)
             if self.log:
                 name = "grad_norm" if len(state.updates) == 1 else f"{update.name}_grad_norm"
                 trainer.log({name: norm})

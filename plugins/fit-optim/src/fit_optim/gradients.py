@@ -6,9 +6,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.utils import clip_grads_with_norm_
 
-from fit_core import Update
 from fit_core.norm import are_alike
 
 
@@ -23,21 +21,22 @@ def add_noise_(gradient: Tensor, scale: float, generator: Generator) -> None:
     values.add_(torch.randn(values.shape, generator=generator, dtype=values.dtype, device=values.device), alpha=scale)
 
 
-def clip_with_norm_(update: Update, gradients: list[Tensor], limit: float, norm: Tensor) -> None:
-    """Do what torch's `clip_grads_with_norm_` does to the gradients of an update, to the bit, with fewer calls.
+def clip_with_norm_(gradients: list[Tensor], limit: float, norm: Tensor) -> None:
+    """Do what torch's `clip_grads_with_norm_` does, to the bit, with fewer calls.
 
     Args:
-        update: whose gradients are clipped.
-        gradients: all it has.
+        gradients: what is clipped.
         limit: of the norm of all gradients together.
         norm: what it is, a tensor without dimensions.
     """
     if norm.is_cpu and norm.item() + 1e-6 < 0.97 * limit:  # the factor is 1 then, rounded in any dtype
         return
+    factor = (norm.detach() + 1e-6).reciprocal_().mul_(limit).clamp_(max=1.0)
     if are_alike(gradients):
-        torch._foreach_mul_(gradients, (norm + 1e-6).reciprocal_().mul_(limit).clamp_(max=1.0))
-    else:
-        clip_grads_with_norm_(update.params, limit, norm)
+        torch._foreach_mul_(gradients, factor)
+        return
+    for gradient in gradients:
+        gradient.detach().mul_(factor.to(gradient.device))
 
 
 def centralize_(gradients: Iterable[Tensor]) -> None:

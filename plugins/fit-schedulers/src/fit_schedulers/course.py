@@ -49,10 +49,10 @@ class Course:
         warm: how many steps a warm-up takes, in which a factor rises to 1.
     """
 
-    __slots__ = ("began", "line", "rise", "scales", "slots", "values", "warm")
+    __slots__ = ("began", "line", "scales", "slots", "values", "warm")
 
     def __init__(self, slots: Sequence[Slot], line: Line, warm: int = 0) -> None:
-        self.slots, self.line, self.warm, self.rise = list(slots), line, warm, warm_up(warm)
+        self.slots, self.line, self.warm = list(slots), line, warm
         self.began = [slot.get() for slot in slots]
         self.values = list(self.began)
         self.scales = [1.0] * len(self.slots)
@@ -67,7 +67,7 @@ class Course:
         values = self.line.at(count)
         if step >= self.warm:
             return values
-        factor = self.rise(step)
+        factor = warm_up(self.warm)(step)
         return [value * factor for value in values]
 
     def go_to(self, count: int, step: int) -> None:

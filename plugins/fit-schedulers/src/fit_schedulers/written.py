@@ -91,6 +91,10 @@ class WrittenSchedule:
                 raise Unreadable("there is no phase")
             known = [*OWN, *(TORCH if torchs and len(phases) == 1 else ())]
             for phase in phases:
+                if phase.schedule in known and phase.schedule not in OWN:
+                    raise FitError(
+                        f"{phase.schedule} is a scheduler of torch: give its options beside it, as in lr:schedule=StepLR,step_size=2"
+                    )
                 if phase.schedule not in known:
                     hint = "; for several schedulers of torch pass a SequentialLR" if phase.schedule in TORCH and torchs else ""
                     raise FitError(f"no schedule {phase.schedule!r} (known: {listed(known)}){did_you_mean(phase.schedule, known)}{hint}")
