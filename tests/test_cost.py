@@ -206,7 +206,7 @@ GUARD = {"Guard.admits", "Update.gradients"}
 NORM = {"GradientNorm.keep", "are_alike", "_norm_of_alike", "GradientNorm.forget"}  # instead of the guard's own look
 CLIP = {"Clip.on_step_start", "Update.gradients", "GradientNorm.of", "clip_with_norm_", "Trainer.log"}
 SCHEDULE = {"Scheduled.on_step_end", "Scheduled._advance", "GroupSlot.seen", "GroupSlot.set"}
-LINE = {"Course.go_to", "Course.at", "Multiples.at", "cosine.<locals>.<lambda>"}
+LINE = {"Course.go_to", "Multiples.at", "cosine.<locals>.<lambda>"}
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ class Course:
 
     def go_to(self, count: int, step: int) -> None:
         """Set every place to its value; the arguments are those of `at`."""
-        for i, value in enumerate(self.at(count, step)):
+        values = self.line.at(count) if step >= self.warm else self.at(count, step)
+        for i, value in enumerate(values):
             if value != self.values[i]:
                 slot = self.slots[i]
                 if slot.seen() != self.values[i] * self.scales[i]:
