@@ -14,8 +14,6 @@ from torch import Tensor, nn
 
 from fit_core.errors import FitError
 
-PAIRS = (tuple, list)
-
 
 def split(batch: Any) -> tuple[Any, Any]:
     """Split a batch into inputs and targets.

@@ -99,7 +99,7 @@ class Evaluation:
             if others.on_eval_batch_end:
                 others.on_eval_batch_end(trainer, state)
             state.clear_batch()
-            if trainer._interruption and self.abandoned():
+            if self.abandoned():
                 return
         if not self.abandoned():  # workers may have died of the same signal
             check_count(progress, self.name, source)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from fit_core import stages
-from fit_core.batch import PAIRS
 from fit_core.blame import Blamed
 from fit_core.cadence import Due
 from fit_core.call import Origin, begin_call
@@ -33,6 +32,8 @@ from fit_core.stepwise import finish_windows, train_step
 if TYPE_CHECKING:
     from fit_core.feeding import Feed
     from fit_core.trainer import Trainer
+
+PAIRS = (tuple, list)
 
 
 class Fit:

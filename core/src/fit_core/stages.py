@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from fit_core.batch import PAIRS, describe, describe_types, move, split
+from fit_core.batch import describe, describe_types, move, split
 from fit_core.hookspecs import hookimpl
 from fit_core.optimizers import clear_gradients
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 @hookimpl(trylast=True)
 def prepare_batch(trainer: Trainer, state: State, batch: Any) -> tuple[Any, Any]:
-    if type(batch) in PAIRS and len(batch) == 2 and type(batch[0]) is type(batch[1]) is Tensor:  # nearly always
-        return batch[0].to(state.device), batch[1].to(state.device)
     inputs, targets = split(batch)
     return move(inputs, state.device), move(targets, state.device)
 
@@ -30,9 +28,7 @@ def prepare_batch(trainer: Trainer, state: State, batch: Any) -> tuple[Any, Any]
 @hookimpl(trylast=True)
 def forward(trainer: Trainer, state: State) -> Any:
     try:
-        model, inputs = state.model, state.inputs
-        is_plain = model is trainer._without_state and isinstance(inputs, Tensor)
-        outputs = model(inputs) if is_plain else trainer.call_model(state)
+        outputs = trainer.call_model(state)
     except Exception as error:
         note_values("forward", error, state)
         raise
