@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial, wraps
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.optim import SGD, Adam
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from fit_core import FitError, Trainer, hookimpl
 from fit_core.testing import tiny_trainer
@@ -118,3 +121,96 @@ def test_a_model_that_a_plugin_puts_in_is_trained_or_refused_with_an_optimizer_o
     ready = torch.optim.SGD(given.parameters(), lr=0.1)
     with pytest.raises(FitError, match="holds none of the model's parameters"):
         tiny_trainer(model=given, optimizer=ready, plugins=[on_setup]).fit(epochs=1)
+
+
+Seen = list[SGD]
+WINDOWS = pytest.mark.parametrize("accumulate", [1, 2])
+
+
+@contextmanager
+def hooked(register: Callable[[Any], Any], seen: Seen) -> Iterator[None]:
+    handle = register(lambda optimizer, *_: seen.append(optimizer))
+    yield
+    handle.remove()
+
+
+def own_step(optimizer: SGD, seen: Seen) -> Iterator[None]:
+    of_class = optimizer.step
+    optimizer.step = lambda closure=None: (seen.append(optimizer), of_class(closure))  # type: ignore[method-assign,assignment]
+    yield
+
+
+def decorated_class(optimizer: SGD, seen: Seen) -> Iterator[None]:
+    marked = SGD.step
+
+    @wraps(marked)
+    def around(self: SGD, *args: Any) -> Any:
+        seen.append(self)
+        return marked(self, *args)
+
+    SGD.step = around  # type: ignore[method-assign,assignment]
+    yield
+    SGD.step = marked  # type: ignore[method-assign]
+
+
+LISTENERS: dict[str, Callable[[SGD, Seen], Any]] = {
+    "pre-hook": lambda optimizer, seen: hooked(optimizer.register_step_pre_hook, seen),
+    "post-hook": lambda optimizer, seen: hooked(optimizer.register_step_post_hook, seen),
+    "global pre-hook": lambda optimizer, seen: hooked(register_optimizer_step_pre_hook, seen),
+    "global post-hook": lambda optimizer, seen: hooked(register_optimizer_step_post_hook, seen),
+    "its own step": contextmanager(own_step),
+    "a decorated class": contextmanager(decorated_class),
+}
+
+
+@WINDOWS
+@pytest.mark.parametrize("listener", LISTENERS.values(), ids=LISTENERS)
+def test_whoever_listens_to_an_optimizer_hears_every_step(listener: Callable[[SGD, Seen], Any], accumulate: int) -> None:
+    """Fit may leave out torch's search for hooks only while there are none: also when one comes in the midst of a run, and goes."""
+    model = linear()
+    optimizer, seen = SGD(model.parameters(), lr=0.1), list[SGD]()
+
+    class Listens:
+        @hookimpl
+        def on_batch_start(self, state: Any) -> None:
+            if state.batch == 3:
+                self.listening = listener(optimizer, seen)
+                self.listening.__enter__()
+            if state.batch == 7:
+                self.listening.__exit__(None, None, None)
+
+    batches = [(torch.randn(4, 4), torch.randint(0, 3, (4,))) for _ in range(8)]
+    tiny_trainer(model=model, optimizer=optimizer, train_data=batches, val_data=None, plugins=[Listens()], accumulate=accumulate).fit(
+        epochs=1
+    )
+    assert seen in ([optimizer] * (4 // accumulate), [optimizer] * (6 // accumulate))  # batches 3 to 6; a step of its own stays
+
+
+@WINDOWS
+def test_a_profiler_finds_every_step(accumulate: int) -> None:
+    batches = [(torch.randn(4, 4), torch.randint(0, 3, (4,))) for _ in range(4)]
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        tiny_trainer(train_data=batches, val_data=None, accumulate=accumulate).fit(epochs=1)
+    assert {each.key: each.count for each in profiler.key_averages()}["Optimizer.step#SGD.step"] == 4 // accumulate
+
+
+def test_an_optimizer_around_another_is_asked() -> None:
+    """It was not made as torch's are, so that nothing was put around its step."""
+
+    class Around(SGD):
+        def __init__(self, inner: SGD) -> None:
+            self.inner, self.param_groups, self.state, self.defaults, self.steps = inner, inner.param_groups, inner.state, inner.defaults, 0
+
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]
+            self.steps += 1
+            self.inner.step(closure)
+
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            self.inner.zero_grad(set_to_none)
+
+    model = linear()
+    before = model.weight.detach().clone()
+    optimizer = Around(SGD(model.parameters(), lr=0.1))
+    tiny_trainer(model=model, optimizer=optimizer, val_data=None).fit(epochs=1)
+    assert optimizer.steps == 2
+    assert not torch.equal(model.weight, before)

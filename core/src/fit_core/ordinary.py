@@ -14,7 +14,7 @@ from torch import Tensor
 from fit_core import stages
 from fit_core.blame import blame, by_default, is_blamed
 from fit_core.guard import forget_flags
-from fit_core.optimizers import clear_gradients
+from fit_core.optimizers import clear_gradients, step
 from fit_core.stepwise import maybe_step
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Ordinary:
                         others.optimizer_step(trainer, state)
                     else:
                         for optimizer in update.optimizers:
-                            optimizer.step()
+                            step(optimizer)
                     if update.told:
                         forget_flags(update)
                     update.steps += 1

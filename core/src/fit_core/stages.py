@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fit_core.batch import describe, describe_types, move, split
 from fit_core.hookspecs import hookimpl
-from fit_core.optimizers import clear_gradients
+from fit_core.optimizers import clear_gradients, step
 
 if TYPE_CHECKING:
     from fit_core.state import State
@@ -92,7 +92,7 @@ def optimizer_step(trainer: Trainer, state: State) -> bool:
         update.optimizer.step(update.closure)
         return True
     for optimizer in update.optimizers:
-        optimizer.step()
+        step(optimizer)
     return True
 
 
