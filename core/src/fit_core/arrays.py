@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,9 @@ from fit_core.batch import map_structure, tensors
 from fit_core.errors import FitError
 from fit_core.position import Passes
 from fit_core.seeded import order_generator
+
+CUT_AT_ONCE = 64
+"""Batches whose indices are cut out of the order together."""
 
 
 class ArrayBatches(Passes):
@@ -45,32 +49,40 @@ class ArrayBatches(Passes):
         return -(-self.samples // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
-        orders = self._orders() if self.shuffle else {}
+        devices = {tensor.device for tensor in tensors(self.arrays)}
+        home = devices.pop() if len(devices) == 1 else torch.device("cpu")  # from where an index is sent without waiting
+        take = taker(self.arrays, home if self.shuffle else None)
+        for index in self._shuffled(home) if self.shuffle else self._in_order():
+            yield take(index)  # no local name: it would keep the batch alive
+
+    def _in_order(self) -> Iterator[slice]:
         for start in range(self.skip * self.batch_size, self.samples, self.batch_size):
-            part = slice(start, start + self.batch_size)
-            index = {device: order[part] for device, order in orders.items()} if orders else part
-            yield gather(self.arrays, index)  # no local name: it would keep the batch alive
+            yield slice(start, start + self.batch_size)
 
-    def _orders(self) -> dict[torch.device, Tensor]:
-        """Return the order of the pass, on every device where there is an array: an index elsewhere would be copied for each batch."""
-        order = torch.randperm(self.samples, generator=order_generator(self.seed, self.number))
-        return {device: order.to(device) for device in {tensor.device for tensor in tensors(self.arrays)}}
+    def _shuffled(self, home: torch.device) -> Iterator[Tensor]:
+        order = torch.randperm(self.samples, generator=order_generator(self.seed, self.number)).to(home)
+        several = self.batch_size * CUT_AT_ONCE
+        for start in range(self.skip * self.batch_size, self.samples, several):
+            yield from order[start : start + several].split(self.batch_size)  # in one call: a cut in Python takes far longer
 
 
-def gather(arrays: Any, index: slice | Mapping[torch.device, Tensor]) -> Any:
-    """Return these samples of every array, always as copies: what is written into a batch changes no data.
+def taker(arrays: Any, home: torch.device | None) -> Callable[[Any], Any]:
+    """Return what takes samples of every array, always as copies: what is written into a batch changes no data.
 
     Args:
         arrays: tensors, nested in tuples, lists and dicts.
-        index: a slice; or indices, by the device of the arrays.
+        home: where the indices are that it is given; None: it is given slices.
     """
     if not isinstance(arrays, Tensor):
-        return map_structure(lambda part: gather(part, index), arrays)
-    if isinstance(index, slice):
-        return arrays[index].clone()
-    if arrays.is_contiguous():
-        return arrays.index_select(0, index[arrays.device])  # copies whole rows: three times as fast as an index
-    return arrays[index[arrays.device]]  # keeps the memory format, such as channels_last
+        takers = map_structure(lambda part: taker(part, home), arrays)
+        if type(takers) is tuple:  # nearly always
+            return lambda index: tuple([take(index) for take in takers])
+        return lambda index: map_structure(lambda take: take(index), takers)
+    if home is None:
+        return lambda part: arrays[part].clone()
+    # the first copies whole rows: three times as fast as an index, which keeps the memory format, such as channels_last
+    take = partial(arrays.index_select, 0) if arrays.is_contiguous() else arrays.__getitem__
+    return take if arrays.device == home else lambda index: take(index.to(arrays.device))
 
 
 def is_array(value: Any) -> bool:
