@@ -102,8 +102,11 @@ def test_without_a_sink_nothing_is_produced() -> None:
 
 
 def test_a_flush_is_one_transfer() -> None:
-    """Counted, not timed: however much is logged, the values come to the host in one copy."""
+    """Counted, not timed: however much is logged, the values come to the host in one copy. On the CPU a number is read at once."""
     from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Elsewhere(torch.Tensor):
+        """Is not read before the flush, as on an accelerator."""
 
     class Counter(TorchDispatchMode):
         transfers = 0
@@ -118,7 +121,7 @@ def test_a_flush_is_one_transfer() -> None:
 
         @hookimpl
         def on_batch_end(self, trainer: Trainer, state: State) -> None:
-            trainer.log({f"value_{i}": state.loss * i for i in range(20)})
+            trainer.log({f"value_{i}": (state.loss * i).as_subclass(Elsewhere) for i in range(20)})
 
         @hookimpl
         def on_log(self, entries: Any) -> None:

@@ -37,6 +37,25 @@ def test_the_guard_takes_sparse_and_half_precision_gradients() -> None:
     tiny_trainer(model=nn.Linear(4, 3).half(), plugins=[on_backward_end], train_data=half, val_data=None).fit(epochs=1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.bool])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_a_logged_tensor_keeps_its_value_whatever_its_type(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    value, logged = torch.tensor(1 / 3).to(dtype), []
+
+    class Watch:
+        @hookimpl
+        def on_batch_end(self, trainer: Trainer) -> None:
+            trainer.log({"value": value.reshape(shape), "number": 0.5})
+
+        @hookimpl
+        def on_log(self, entries: Any) -> None:
+            logged.extend((entry.values["value"], entry.values["number"]) for entry in entries if "value" in entry.values)
+
+    tiny_trainer(plugins=[Watch()], train_data=tiny_batches(2), val_data=None).fit(epochs=1)
+    assert logged == [(float(value), 0.5)] * 2
+    assert {type(number) for pair in logged for number in pair} == {float}
+
+
 def test_recorded_and_logged_values_are_those_of_their_moment() -> None:
     logged: list[float] = []
 
@@ -218,7 +237,7 @@ def test_what_was_logged_arrives_also_when_a_run_fails() -> None:
     assert tracker.steps == [1, 2, 3, 3]
 
 
-@pytest.mark.parametrize("value", [torch.ones(3), "text", None])
+@pytest.mark.parametrize("value", [torch.ones(3), torch.tensor(1 + 2j), "text", None])
 def test_what_is_no_number_is_refused_at_once_and_spoils_nothing(value: Any) -> None:
     entries: list[Any] = []
 

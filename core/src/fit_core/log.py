@@ -49,8 +49,8 @@ class LogBuffer:
         """
         taken: list[Tensor | float] = []
         for name, value in values.items():
-            if type(value) is Tensor and value.numel() == 1:  # nearly always: nothing more to look at
-                taken.append(value.detach().clone() if value.requires_grad else value.clone())
+            if type(value) is Tensor and value.is_cpu and value.numel() == 1 and not value.is_complex():
+                taken.append(value.item())  # where that waits for nothing
             else:
                 taken.append(kept(scalar(name, value)))
         progress = state._progress

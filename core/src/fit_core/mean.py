@@ -125,6 +125,8 @@ def scalar(name: str, value: Any) -> Tensor | float:
     if isinstance(value, Tensor):
         if value.numel() != 1:
             raise FitError(f"{name!r} must be one number, not a tensor of shape {tuple(value.shape)}; take its mean, or use trainer.show")
+        if value.is_complex():
+            raise FitError(f"{name!r} must be a real number, not a complex one; take its .abs() or .real")
         return value
     try:
         return float(value)
