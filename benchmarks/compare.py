@@ -17,7 +17,8 @@ a `TensorDataset`; fit, poutyne and Keras take tensors or arrays as they are, th
 Every figure is of a process of its own, in which a tenth of the workload is trained before the clock starts. The contestants take turns,
 round after round. A ratio is that to the plain loop of the same round, and the median over all rounds; so are the microseconds per step.
 Memory is the peak of the whole process in `set-up`, with data and imports, in MiB more than the plain loop's. A contestant that makes
-another number of steps, or whose loss differs in the end by more than a tenth, is an error.
+another number of steps in that first tenth, where counting them costs nobody anything, or whose loss differs in the end by more than a
+tenth, is an error.
 """
 
 from __future__ import annotations

@@ -7,15 +7,16 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from peers.tasks import MAKERS
+from peers.tasks import MAKERS, Train
 
 WARM_UP = 0.1
 """The part of a workload that is trained first: it is not measured, and its steps are counted."""
@@ -30,12 +31,7 @@ def measure(contestant: str, workload: str, share: float) -> dict[str, float]:
     """
     prepare = getattr(import_module(f"peers.{contestant}"), workload)
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
-        task = MAKERS[workload](WARM_UP * share, Path(first))
-        with counted() as done:
-            model = prepare(task)()
-        steps = len(done) if model.steps is None else model.steps
-        if steps != task.steps:
-            raise SystemExit(f"{contestant} made {steps} steps of {task.steps}")
+        warm_up(contestant, prepare, MAKERS[workload](WARM_UP * share, Path(first)))
         task = MAKERS[workload](share, Path(second))
         train = prepare(task)
         began, worked = time.perf_counter(), time.process_time()
@@ -47,13 +43,24 @@ def measure(contestant: str, workload: str, share: float) -> dict[str, float]:
     return {"wall": seconds / task.steps, "processor": work / task.steps, "peak": peak, "steps": task.steps, "loss": task.loss_of(model)}
 
 
+def warm_up(contestant: str, prepare: Callable[[Any], Train], task: Any) -> None:
+    """Train on a task, and see that all of its steps are made."""
+    with counted() as done:
+        model = prepare(task)()
+    steps = len(done) if model.steps is None else model.steps
+    if steps != task.steps:
+        raise SystemExit(f"{contestant} made {steps} steps of {task.steps}")
+
+
 @contextmanager
 def counted() -> Iterator[list[None]]:
     """Give a list that grows with every step of an optimizer of torch."""
     done: list[None] = []
     handle = register_optimizer_step_post_hook(lambda *_: done.append(None))
-    yield done
-    handle.remove()
+    try:
+        yield done
+    finally:
+        handle.remove()
 
 
 def look(folder: Path, epochs: int) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections import Counter
-from typing import Any
+from collections import Counter, OrderedDict
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -81,6 +81,28 @@ def test_every_batch_is_cut_from_the_order(samples: int, size: int, skip: int, s
 def test_arrays_may_be_on_several_devices() -> None:
     batches = list(ArrayBatches((X.to("meta"), Y), 16, True, seed=1))
     assert [(x.device.type, len(x), y.device.type, len(y)) for x, y in batches] == [("meta", n, "cpu", n) for n in (16, 16, 8)]
+
+
+class Labelled(NamedTuple):
+    targets: Tensor
+    inputs: Tensor
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_batches_are_of_the_type_of_the_arrays(shuffle: bool) -> None:
+    whole = next(iter(ArrayBatches((Labelled(Y, X), OrderedDict(x=X)), 40, shuffle, seed=1)))
+    assert type(whole) is tuple
+    labelled, named = whole
+    assert isinstance(labelled, Labelled)
+    assert isinstance(named, OrderedDict)
+    order = torch.cat(list(ArrayBatches(torch.arange(40), 40, shuffle, seed=1)))
+    assert torch.equal(labelled.targets, Y[order])
+    assert torch.equal(labelled.inputs, X[order])
+
+
+@pytest.mark.parametrize(("arrays", "sent"), [((X.to("meta"), Y.to("meta")), {}), ((X.to("meta"), Y), {"_to_copy": 1})])
+def test_an_index_is_sent_to_those_arrays_alone_that_are_elsewhere(arrays: Any, sent: dict[str, int]) -> None:
+    assert cost(ArrayBatches(arrays, 4, True, seed=1))[0] == {"index_select": 2, **sent}
 
 
 @pytest.mark.parametrize("shuffle", [True, False])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial, wraps
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch._C._profiler import _ExperimentalConfig
 from torch.optim import SGD, Adam
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -124,72 +125,115 @@ def test_a_model_that_a_plugin_puts_in_is_trained_or_refused_with_an_optimizer_o
 
 
 Seen = list[SGD]
+Listener = Callable[[SGD, Seen], AbstractContextManager[None]]
 WINDOWS = pytest.mark.parametrize("accumulate", [1, 2])
 
 
 @contextmanager
 def hooked(register: Callable[[Any], Any], seen: Seen) -> Iterator[None]:
     handle = register(lambda optimizer, *_: seen.append(optimizer))
-    yield
-    handle.remove()
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
+@contextmanager
 def own_step(optimizer: SGD, seen: Seen) -> Iterator[None]:
     of_class = optimizer.step
     optimizer.step = lambda closure=None: (seen.append(optimizer), of_class(closure))  # type: ignore[method-assign,assignment]
-    yield
+    try:
+        yield
+    finally:
+        del optimizer.step
 
 
-def decorated_class(optimizer: SGD, seen: Seen) -> Iterator[None]:
-    marked = SGD.step
+@contextmanager
+def of_the_class(step: Any) -> Iterator[None]:
+    torchs = SGD.step
+    SGD.step = step  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        SGD.step = torchs  # type: ignore[method-assign]
 
-    @wraps(marked)
+
+def decorated(seen: Seen) -> Any:
+    torchs = SGD.step
+
+    @wraps(torchs)
     def around(self: SGD, *args: Any) -> Any:
         seen.append(self)
-        return marked(self, *args)
+        return torchs(self, *args)
 
-    SGD.step = around  # type: ignore[method-assign,assignment]
-    yield
-    SGD.step = marked  # type: ignore[method-assign]
+    return around
 
 
-LISTENERS: dict[str, Callable[[SGD, Seen], Any]] = {
+class Proxy:
+    """Answers as the function does that it is around, as those of tracing libraries do."""
+
+    def __init__(self, seen: Seen) -> None:
+        self.__wrapped__, self.seen = SGD.step, seen
+
+    def __get__(self, optimizer: SGD | None, owner: Any) -> Any:
+        return self if optimizer is None else partial(self, optimizer)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__wrapped__, name)
+
+    def __call__(self, optimizer: SGD, *args: Any) -> Any:
+        self.seen.append(optimizer)
+        return self.__wrapped__(optimizer, *args)
+
+
+LISTENERS: dict[str, Listener] = {
     "pre-hook": lambda optimizer, seen: hooked(optimizer.register_step_pre_hook, seen),
     "post-hook": lambda optimizer, seen: hooked(optimizer.register_step_post_hook, seen),
     "global pre-hook": lambda optimizer, seen: hooked(register_optimizer_step_pre_hook, seen),
     "global post-hook": lambda optimizer, seen: hooked(register_optimizer_step_post_hook, seen),
-    "its own step": contextmanager(own_step),
-    "a decorated class": contextmanager(decorated_class),
+    "its own step": own_step,
+    "a decorated class": lambda optimizer, seen: of_the_class(decorated(seen)),
+    "a class with a proxy": lambda optimizer, seen: of_the_class(Proxy(seen)),
 }
 
 
 @WINDOWS
 @pytest.mark.parametrize("listener", LISTENERS.values(), ids=LISTENERS)
-def test_whoever_listens_to_an_optimizer_hears_every_step(listener: Callable[[SGD, Seen], Any], accumulate: int) -> None:
-    """Fit may leave out torch's search for hooks only while there are none: also when one comes in the midst of a run, and goes."""
+def test_whoever_listens_to_an_optimizer_hears_every_step(listener: Listener, accumulate: int) -> None:
+    """Torch's search for hooks may be left out only while there are none: also when one comes in the midst of a run, and goes."""
     model = linear()
-    optimizer, seen = SGD(model.parameters(), lr=0.1), list[SGD]()
+    optimizer, seen, listening = SGD(model.parameters(), lr=0.1), list[SGD](), ExitStack()
 
     class Listens:
         @hookimpl
         def on_batch_start(self, state: Any) -> None:
             if state.batch == 3:
-                self.listening = listener(optimizer, seen)
-                self.listening.__enter__()
+                listening.enter_context(listener(optimizer, seen))
             if state.batch == 7:
-                self.listening.__exit__(None, None, None)
+                listening.close()
 
     batches = [(torch.randn(4, 4), torch.randint(0, 3, (4,))) for _ in range(8)]
-    tiny_trainer(model=model, optimizer=optimizer, train_data=batches, val_data=None, plugins=[Listens()], accumulate=accumulate).fit(
-        epochs=1
-    )
-    assert seen in ([optimizer] * (4 // accumulate), [optimizer] * (6 // accumulate))  # batches 3 to 6; a step of its own stays
+    trainer = tiny_trainer(model=model, optimizer=optimizer, train_data=batches, val_data=None, plugins=[Listens()], accumulate=accumulate)
+    with listening:
+        trainer.fit(epochs=1)
+    assert seen == [optimizer] * (4 // accumulate)  # of batches 3 to 6
+    assert trainer.updates["main"].steps == 8 // accumulate
+
+
+def test_a_zero_grad_in_the_place_of_torchs_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    torchs, cleared = torch.optim.Optimizer.zero_grad, list[Any]()
+    monkeypatch.setattr(torch.optim.Optimizer, "zero_grad", lambda self, *args: (cleared.append(self), torchs(self, *args))[1])
+    trainer = tiny_trainer(val_data=None)
+    trainer.fit(epochs=1)
+    assert len(cleared) >= trainer.updates["main"].steps == 2
 
 
 @WINDOWS
-def test_a_profiler_finds_every_step(accumulate: int) -> None:
+@pytest.mark.parametrize("of_all_threads", [False, True])
+def test_a_profiler_finds_every_step(of_all_threads: bool, accumulate: int) -> None:
     batches = [(torch.randn(4, 4), torch.randint(0, 3, (4,))) for _ in range(4)]
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+    how = _ExperimentalConfig(profile_all_threads=of_all_threads)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], experimental_config=how) as profiler:
         tiny_trainer(train_data=batches, val_data=None, accumulate=accumulate).fit(epochs=1)
     assert {each.key: each.count for each in profiler.key_averages()}["Optimizer.step#SGD.step"] == 4 // accumulate
 

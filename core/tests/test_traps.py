@@ -10,6 +10,7 @@ from collections import OrderedDict, UserDict
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -237,7 +238,7 @@ def test_what_was_logged_arrives_also_when_a_run_fails() -> None:
     assert tracker.steps == [1, 2, 3, 3]
 
 
-@pytest.mark.parametrize("value", [torch.ones(3), torch.tensor(1 + 2j), "text", None])
+@pytest.mark.parametrize("value", [torch.ones(3), torch.tensor(1 + 2j), 1 + 2j, np.complex64(1 + 2j), "text", None])
 def test_what_is_no_number_is_refused_at_once_and_spoils_nothing(value: Any) -> None:
     entries: list[Any] = []
 

@@ -32,7 +32,7 @@ class LogEntry(NamedTuple):
 
 
 class LogBuffer:
-    """Keeps values as they are until a flush, which brings all of them to the host in one transfer."""
+    """Keeps numbers until a flush, which brings those that were not read at once to the host in one transfer."""
 
     def __init__(self) -> None:
         self._moments: list[tuple[int, int, str, float, tuple[str, ...]]] = []

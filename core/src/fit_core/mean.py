@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from numbers import Complex, Real
 from operator import attrgetter
 from typing import Any, overload
 
@@ -14,6 +15,7 @@ from fit_core.errors import FitError
 
 FOLD = 256
 """How many values are kept before they are folded into one: kept tensors with no dimension cost memory."""
+COMPLEX = "{!r} must be a real number, not a complex one; take its .abs() or .real"
 
 
 class WeightedMean:
@@ -126,8 +128,10 @@ def scalar(name: str, value: Any) -> Tensor | float:
         if value.numel() != 1:
             raise FitError(f"{name!r} must be one number, not a tensor of shape {tuple(value.shape)}; take its mean, or use trainer.show")
         if value.is_complex():
-            raise FitError(f"{name!r} must be a real number, not a complex one; take its .abs() or .real")
+            raise FitError(COMPLEX.format(name))
         return value
+    if isinstance(value, Complex) and not isinstance(value, Real):
+        raise FitError(COMPLEX.format(name))
     try:
         return float(value)
     except (TypeError, ValueError):

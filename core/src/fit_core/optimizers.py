@@ -5,17 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 from torch import Tensor
-from torch._C._autograd import _profiler_enabled
+from torch.autograd import profiler
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 from fit_core.errors import FitError
 
 MARKED = Optimizer.profile_hook_step(len).__code__
-"""Of what torch puts around the `step` of each class of optimizers: it leaves a mark for the profiler, and calls hooks."""
+"""The code of the function that torch puts around the `step` of each class of optimizers."""
+ZERO_GRAD = Optimizer.zero_grad
+"""Torch's own, whatever takes its place."""
 
 
 def needs_closure(optimizer: Optimizer) -> bool:
@@ -74,28 +77,30 @@ def make_optimizer(maker: Callable[[Any], Any], groups: list[Any]) -> Optimizer:
 
 
 def step(optimizer: Optimizer) -> None:
-    """Do what `optimizer.step()` does; where no profiler looks and no hook listens, without looking for them: it takes longer.
+    """Do what `optimizer.step()` does.
 
-    A `step` that the optimizer was given, or that took the place of its class's, is called as it is.
+    The function that torch puts around it leaves a mark for the profiler and calls hooks; while there is neither, the one in it is called
+    directly. A `step` that the optimizer was given, or that took the place of its class's, is called as it is.
     """
-    marked: Any = type(optimizer).step
+    of_class: Any = type(optimizer)
     if (
-        getattr(marked, "__code__", None) is not MARKED
+        type(of_class.step) is not FunctionType
+        or of_class.step.__code__ is not MARKED
         or "step" in vars(optimizer)
         or optimizer._optimizer_step_pre_hooks
         or optimizer._optimizer_step_post_hooks
         or _global_optimizer_pre_hooks
         or _global_optimizer_post_hooks
-        or _profiler_enabled()
+        or profiler._is_profiler_enabled
     ):
         optimizer.step()
     else:
-        marked.__wrapped__(optimizer)
+        vars(of_class.step)["__wrapped__"](optimizer)
 
 
 def has_own_zero_grad(optimizer: Optimizer) -> bool:
     """Tell an optimizer that clears its gradients in a way of its own, or was given one."""
-    return getattr(optimizer.zero_grad, "__func__", None) is not Optimizer.zero_grad
+    return getattr(optimizer.zero_grad, "__func__", None) is not ZERO_GRAD
 
 
 def clear_gradients(optimizers: Iterable[Optimizer]) -> None:
