@@ -56,6 +56,25 @@ def profile_of(*plugins: Any, batches: int = 25, **changes: Any) -> tuple[Profil
     return profile, {(row["plugin"], row["hook"]): row for row in profile.rows()}, trainer
 
 
+def test_what_is_logged_is_no_wait_but_what_is_read_for_it_is() -> None:
+    class Logs:
+        @hookimpl
+        def on_step_end(self, trainer: Trainer, state: State) -> None:
+            trainer.log({"kept": state.loss, "twice": state.loss * 2})
+
+        @hookimpl
+        def on_batch_end(self, trainer: Trainer, state: State) -> None:
+            trainer.log({"read": state.loss.item()})
+
+        @hookimpl
+        def on_log(self) -> None:
+            pass
+
+    _, rows, _ = profile_of(("logs", Logs()))
+    assert rows["logs", "on_step_end"]["waits"] == 0
+    assert rows["logs", "on_batch_end"]["waits"] == 1
+
+
 def test_times_calls_and_waits_by_plugin_and_hook() -> None:
     profile, rows, _ = profile_of(("slow", Slow()), ("slower", Slower()))
     assert (profile.batches, profile.counted) == (20, WARM_UP)

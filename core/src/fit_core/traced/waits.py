@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import fit_core
 from fit_core.errors import TrainingError
+from fit_core.log import LogBuffer
 from fit_core.traced.around import Watcher
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 TORCH, OURS = str(Path(torch.__file__).parent), str(Path(fit_core.__file__).parent)
 ALWAYS = {"_local_scalar_dense", "nonzero", "equal", "is_nonzero", "masked_select", "unique_dim", "_unique2"}
 """Operations of torch that wait, whatever they are given."""
+FREE = LogBuffer.add.__code__
+"""It reads numbers on the CPU alone: what it does there says nothing about an accelerator."""
 
 
 class Waits(TorchDispatchMode):
@@ -46,7 +49,7 @@ class Waits(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if waits(func, args, kwargs):
+        if waits(func, args, kwargs) and getattr(first_outside_torch(sys._getframe(1)), "f_code", None) is not FREE:
             self.heard(func.overloadpacket.__name__)
         return func(*args, **kwargs)
 
